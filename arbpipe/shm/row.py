@@ -1,0 +1,227 @@
+"""What a row says: packing for the feed, reading for detector and executor, and the one staleness rule.
+
+The cell is the unit that is published (:mod:`arbpipe._python.row`); ``verified`` and ``confirmed_ns`` lie outside the cells
+and are single words of the same writer.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag
+from typing import Final, NamedTuple
+
+from arbpipe.feemodel import FeeTerms
+from arbpipe.identity import Side
+from arbpipe.shm import core
+from arbpipe.shm.layout import CELL, DEPTH, ROW
+from arbpipe.shm.segment import Segment
+
+__all__ = ["Levels", "Row", "RowFlag", "RowReader", "RowWriter"]
+
+#: ``(price_e4, size_e2)`` best first.
+Levels = Sequence[tuple[int, int]]
+
+_CELL: Final = struct.Struct("<QIIqqqIIIHHII32i")
+_VERIFIED: Final = ROW.offset("verified")
+_CONFIRMED: Final = ROW.offset("confirmed_ns")
+if _CELL.size != CELL.size:
+    raise AssertionError("the cell's struct does not have the cell's size")
+
+
+class RowFlag(IntFlag):
+    """Why a row may not trade although it is there; 0 means it may."""
+
+    NONE = 0
+    NO_BOOK = 1
+    CROSSED = 2
+    HALTED = 4
+    BAD_FRAME = 8
+    TICK_CHANGE = 16
+    UNVERIFIABLE = 32
+    NOT_TRADEABLE = 64
+
+
+class Row(NamedTuple):
+    """One consistent copy of a row."""
+
+    version: int
+    uid: int
+    connection: int
+    epoch: int
+    venue_ms: int
+    recv_ns: int
+    publish_ns: int
+    flags: int
+    tick_e4: int
+    fee: FeeTerms | None
+    yes_asks: tuple[tuple[int, int], ...]
+    no_asks: tuple[tuple[int, int], ...]
+
+    def asks(self, side: Side) -> tuple[tuple[int, int], ...]:
+        """What buying ``side`` costs, best first."""
+        return self.yes_asks if side is Side.YES else self.no_asks
+
+    def bids(self, side: Side) -> tuple[tuple[int, int], ...]:
+        """What selling ``side`` brings, best first: the complement of the other side's asks (design 5)."""
+        return tuple((10_000 - price, size) for price, size in self.asks(side.other))
+
+
+def _flat(levels: Levels) -> list[int]:
+    flat = [word for level in levels[:DEPTH] for word in level]
+    return flat + [0] * (2 * DEPTH - len(flat))
+
+
+def _levels(words: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    levels = []
+    for price, size in zip(words[::2], words[1::2], strict=True):
+        if size <= 0:
+            break
+        levels.append((price, size))
+    return tuple(levels)
+
+
+class RowWriter:
+    """Publishes the rows of one range. Single writer: the holder of the range's role lock."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._region = segment.region
+        self._place = segment.section("rows")
+
+    def publish(
+        self,
+        slot: int,
+        *,
+        uid: int,
+        connection: int,
+        epoch: int,
+        venue_ms: int,
+        recv_ns: int,
+        publish_ns: int,
+        flags: int,
+        tick_e4: int,
+        fee: FeeTerms | None,
+        yes_asks: Levels,
+        no_asks: Levels,
+    ) -> int:
+        """Publish one whole row; return its version.
+
+        A row with flags has no levels: a stale price must not be left standing.
+        """
+        rate, exponent, quantum, align = (
+            (fee.rate_e6, fee.exponent, fee.quantum_e6, fee.align_e6) if fee else (0, 0, 0, 0)
+        )
+        if flags:
+            yes_asks = no_asks = ()
+        cell = _CELL.pack(
+            uid,
+            connection,
+            epoch,
+            venue_ms,
+            recv_ns,
+            publish_ns,
+            flags,
+            tick_e4,
+            rate,
+            exponent,
+            quantum,
+            align,
+            0,
+            *_flat(yes_asks),
+            *_flat(no_asks),
+        )
+        return core.row_write(self._region, self._place.at(slot), cell)
+
+    def verify(self, slot: int, version: int) -> None:
+        """The check of this version passed."""
+        self._region.store_u64(self._place.at(slot) + _VERIFIED, version)
+
+    def confirm(self, slot: int, age_ns: int) -> None:
+        """The venue's own word that this row is current as of ``age_ns``."""
+        self._region.store_i64(self._place.at(slot) + _CONFIRMED, age_ns)
+
+
+class RowReader:
+    """Reads rows; every reader has its own (it holds the copy buffer)."""
+
+    def __init__(self, segment: Segment) -> None:
+        self._region = segment.region
+        self._place = segment.section("rows")
+        self._buffer = bytearray(CELL.size)
+
+    def read(self, slot: int) -> Row | None:
+        """A consistent copy, or ``None`` when it was never written or moved under every try."""
+        version = core.row_read(self._region, self._place.at(slot), self._buffer)
+        if version <= 0:
+            return None
+        cell = _CELL.unpack(self._buffer)
+        rate, exponent, quantum, align = cell[8:12]
+        return Row(
+            version,
+            cell[0],
+            cell[1],
+            cell[2],
+            cell[3],
+            cell[4],
+            cell[5],
+            cell[6],
+            cell[7],
+            FeeTerms(rate, exponent, quantum, align) if exponent else None,
+            _levels(cell[13 : 13 + 2 * DEPTH]),
+            _levels(cell[13 + 2 * DEPTH :]),
+        )
+
+    def version(self, slot: int) -> int:
+        """The version word alone."""
+        return self._region.load_u64(self._place.at(slot))
+
+    def verified(self, slot: int) -> int:
+        """The last version whose check passed."""
+        return self._region.load_u64(self._place.at(slot) + _VERIFIED)
+
+    def confirmed_ns(self, slot: int) -> int:
+        """When the row itself was last confirmed, on the age clock; 0 never."""
+        return self._region.load_i64(self._place.at(slot) + _CONFIRMED)
+
+
+class Reason(IntEnum):
+    """Why something was not taken: the funnel's vocabulary, from the quote to the fill (design 12)."""
+
+    NONE = 0
+    NO_ROW = 1
+    WRONG_UID = 2
+    NO_QUOTE = 3
+    CONNECTION_DOWN = 4
+    OLD_EPOCH = 5
+    NOT_CONFIRMED = 6
+    LAG = 7
+    OWNER_DEAD = 8
+    QUARANTINE = 9
+    VENUE_STATE = 10
+    FLAGGED = 11
+    FEE_UNKNOWN = 12
+    EDGE = 20
+    DEPTH = 21
+    MIN_SIZE = 22
+    EDGE_TOO_LARGE = 23
+    ONE_INSTRUMENT = 24
+    TOO_MANY_LEGS = 25
+    TAKEN = 30
+    EXPIRED = 31
+    KILLED = 32
+    PAUSED = 33
+    BREAKER = 34
+    BUSY = 35
+    REVOKED = 36
+    COOLDOWN = 37
+    UNVERIFIED = 38
+    PROOF = 39
+    GENERATION = 40
+    LIMIT_EVENT = 50
+    LIMIT_VENUE = 51
+    LIMIT_TOTAL = 52
+    LIMIT_TAIL = 53
+    LIMIT_CASH = 54
+    LIMIT_RATE = 55
+    LIMIT_UNHEDGED = 56
+    NOT_FILLED = 60
