@@ -66,3 +66,23 @@ def proceeds_e6(terms: FeeTerms, fills: Iterable[tuple[int, int]]) -> int:
     for price_e4, size_e2 in fills:
         total += price_e4 * size_e2 - fee_e6(terms, price_e4, size_e2)
     return total // terms.align_e6 * terms.align_e6
+
+
+def average_cost_e6(terms: FeeTerms, levels: Iterable[tuple[int, int]], size_e2: int) -> int | None:
+    """A lower bound on the cost per contract of buying ``size_e2`` through ``levels``; ``None`` if they are too thin.
+
+    Price and unrounded fee, rounded down: what the detector's first look needs must never be too high (design 5,
+    ``cost_e6``). Price plus fee rises with the price for every rate below 1, so larger sizes cost no less.
+    """
+    left, money, fee_parts = size_e2, 0, 0
+    for price_e4, level_e2 in levels:
+        taken = min(left, level_e2)
+        money += price_e4 * taken
+        fee_parts += taken * (price_e4 * (ONE_DOLLAR_E4 - price_e4)) ** terms.exponent
+        left -= taken
+        if not left:
+            # both in micro-dollars per contract; the fee's scale is 1e-8 per exponent
+            per_contract = 100 * money * 10 ** (8 * terms.exponent) + 100 * terms.rate_e6 * fee_parts // 100
+            average: int = per_contract // (size_e2 * 10 ** (8 * terms.exponent))
+            return average
+    return None

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["ARRAYS", "Generation", "Listing", "CoverEntry", "read_meta", "write_generation"]
+__all__ = [
+    "ARRAYS",
+    "CoverEntry",
+    "Generation",
+    "Listing",
+    "content_of",
+    "encode_generation",
+    "read_meta",
+    "write_generation",
+]
 
 _MAGIC: Final = b"ARBPCAT1"
 _HEAD: Final = struct.Struct("<8sQ32sQ")
@@ -68,7 +77,7 @@ ARRAYS: Final = {
 class Listing(NamedTuple):
     """One instrument of a generation, as processes use it."""
 
-    index: int
+    number: int
     uid: int
     slot: int
     venue: Venue
@@ -92,7 +101,7 @@ class Listing(NamedTuple):
 class CoverEntry(NamedTuple):
     """One cover of a generation."""
 
-    index: int
+    number: int
     cover_id: int
     name: str
     kind: str
@@ -106,20 +115,20 @@ class CoverEntry(NamedTuple):
     relations: tuple[int, ...]
 
 
-def write_generation(
-    directory: Path, generation: int, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]
-) -> Path:
-    """Write ``catalog.<generation>`` and rename it into place.
+def encode_generation(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> tuple[bytes, int]:
+    """Everything of a generation file but its header, and the length of the JSON in it.
+
+    Two catalogs that say the same give the same bytes, whatever their numbers.
 
     Raises:
         ValueError: an array is missing, unknown or of another dtype.
-        EnvironmentRefused: no space or no permission.
     """
     if set(arrays) != set(ARRAYS):
         raise ValueError(f"a generation needs exactly {sorted(ARRAYS)}, not {sorted(arrays)}")
     table: dict[str, list[Any]] = {}
     body = bytearray()
-    for name, array in arrays.items():
+    for name in ARRAYS:
+        array = arrays[name]
         if array.dtype.str != ARRAYS[name].replace("u1", "|u1"):
             raise ValueError(f"{name} is {array.dtype.str}: {ARRAYS[name]} expected")
         body += b"\0" * (-len(body) % 64)
@@ -127,19 +136,34 @@ def write_generation(
         body += array.tobytes()
     head = msgspec.json.encode({"arrays": table, "meta": meta})
     head += b" " * (-(_HEAD.size + len(head)) % 64)
-    rest = head + body
-    digest = hashlib.sha256(rest).digest()
+    return head + bytes(body), len(head)
+
+
+def write_generation(directory: Path, generation: int, content: bytes, head_length: int) -> Path:
+    """Write ``catalog.<generation>`` from :func:`encode_generation` and rename it into place.
+
+    Raises:
+        EnvironmentRefused: no space or no permission.
+    """
     temporary = directory / f".catalog.{generation}.{secrets.token_hex(4)}"
     path = directory / f"catalog.{generation}"
     try:
         with open(temporary, "wb", opener=lambda p, f: os.open(p, f | os.O_EXCL, 0o640)) as file:
-            file.write(_HEAD.pack(_MAGIC, generation, digest, len(head)))
-            file.write(rest)
+            file.write(_HEAD.pack(_MAGIC, generation, hashlib.sha256(content).digest(), head_length))
+            file.write(content)
         os.rename(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise EnvironmentRefused(f"cannot write {path}: {error.strerror}") from None
     return path
+
+
+def content_of(directory: Path, generation: int) -> bytes:
+    """The content of a generation file, to compare with another one's; empty if it is not there."""
+    try:
+        return (directory / f"catalog.{generation}").read_bytes()[_HEAD.size :]
+    except OSError:
+        return b""
 
 
 def _open(path: Path) -> tuple[int, dict[str, Any], mmap.mmap, int]:

@@ -1,0 +1,268 @@
+"""The detector process: drain the change logs, look, price, push; sweep everything every 100 ms as the safety net."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from arbpipe.clock import ClockMode, stamp_ns
+from arbpipe.detector.funnel import CoverFunnel
+from arbpipe.detector.kernel import Kernel
+from arbpipe.detector.sizing import Edge, Quote, Refusal, Sized, edge_at_minimum, size_cover
+from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_size_e2
+from arbpipe.identity import side_of, slot_of
+from arbpipe.process import Process
+from arbpipe.shm import core
+from arbpipe.shm.generation import CoverEntry, Generation
+from arbpipe.shm.layout import Role, Stage
+from arbpipe.shm.opportunity import Doorbell, Leg, Opportunity, OpportunityWriter
+from arbpipe.shm.row import Reason, Row, RowReader
+from arbpipe.shm.stats import IDLE_FOR_EVER, Counter, ErrorCode, Histogram, ProcessState
+from arbpipe.shm.tables import Quarantine, QuarantineReason, ranges_of
+from arbpipe.shm.usable import Freshness, UsableRule
+
+__all__ = ["Detector", "run_detector"]
+
+_POLL_S: Final = 0.0003
+_MS: Final = 1_000_000
+
+
+class Detector:
+    """One detector over one segment. :meth:`turn` is one pass of the work loop."""
+
+    def __init__(self, process: Process) -> None:
+        config = process.spec.config
+        self._process = process
+        self._segment = segment = process.segment
+        self._line = process.line
+        self._min_edge = parse_money_e6(config.detector.min_edge_usd)
+        self._max_edge = parse_money_e6(config.detector.max_edge_usd)
+        self._max_size = parse_size_e2(config.detector.max_size)
+        self._expiry_ns = config.detector.expiry_ms * _MS
+        self._repush_ns = config.detector.repush_ms * _MS
+        self._sweep_ns = config.detector.sweep_ms * _MS
+        fresh = config.freshness
+        self._usable = UsableRule(
+            segment, Freshness(fresh.max_confirm_age_ms * _MS, fresh.max_lag_ms, fresh.max_heartbeat_age_ms * _MS)
+        )
+        self._rows = RowReader(segment)
+        self._quarantine = Quarantine(segment, "detector")
+        self._funnel = CoverFunnel(segment)
+        self._writer = OpportunityWriter(segment, Doorbell(segment.directory))
+        self._latency = Histogram(segment, Stage.ROW_TO_OPPORTUNITY, Role.DETECTOR)
+        self._generation_at = segment.section("catalog").offset
+        self._logs = [segment.section("changes").at(each.log) for each in ranges_of(segment).values()]
+        self._log_capacity = segment.counts.log_capacity
+        # the tail begins at the head: the first sweep sees everything that was published before
+        self._tails = [segment.region.load_u64(log) for log in self._logs]
+        self._generation: Generation | None = None
+        self._kernel: Kernel | None = None
+        self._pushed: dict[tuple[int, ...], int] = {}
+        self._best_look: list[int] = []
+        self._next_sweep = 0
+
+    def turn(self) -> bool:
+        """One pass; return whether anything was done."""
+        if self._segment.region.load_u64(self._generation_at) != (self._generation.number if self._generation else 0):
+            self._load_generation()
+        if self._kernel is None:
+            return False
+        worked = self._drain()
+        now = stamp_ns()
+        if now >= self._next_sweep:
+            self._next_sweep = now + self._sweep_ns
+            self._sweep()
+        return worked
+
+    def _load_generation(self) -> None:
+        number = self._segment.region.load_u64(self._generation_at)
+        self._generation = generation = Generation(self._segment.directory, number)
+        self._kernel = Kernel(self._segment.array("cost_e6"), generation)
+        for cover in generation.covers:
+            self._funnel.adopt(cover.number, cover.cover_id)
+        self._best_look = [-(1 << 62)] * len(generation.covers)
+        self._pushed.clear()
+        self._line.acknowledge(number)
+        self._next_sweep = 0
+
+    def _drain(self) -> bool:
+        assert self._kernel is not None
+        slots: set[int] = set()
+        overrun = False
+        tails = list(self._tails)
+        for index, log in enumerate(self._logs):
+            try:
+                drained, tails[index] = core.log_drain(
+                    self._segment.region, log, self._log_capacity, self._tails[index]
+                )
+                slots.update(drained)
+            except core.Overrun as gap:
+                self._line.add(Counter.OVERRUNS)
+                self._line.error(ErrorCode.OVERRUN, f"change log {index} overran the detector: swept instead")
+                tails[index], overrun = gap.head, True
+        if overrun:
+            self._sweep()
+        elif slots:
+            covers, edges = self._kernel.touch(slots)
+            for cover, edge in zip(covers, edges, strict=True):
+                self._look(cover, edge)
+        if tails != self._tails:
+            self._tails = tails
+            for index, tail in enumerate(tails):
+                self._line.cursor(index, tail)  # after the work: whoever waits for us may go on now
+            return True
+        return False
+
+    def _sweep(self) -> None:
+        assert self._kernel is not None
+        self._line.add(Counter.SWEEPS)
+        for cover, edge in enumerate(self._kernel.sweep().tolist()):
+            if edge >= self._min_edge or edge > self._best_look[cover]:
+                self._look(cover, edge)
+
+    def _look(self, index: int, first_look_e6: int) -> None:
+        """Price a cover exactly if its first look is a hit, or is the best so far (a near-miss worth telling)."""
+        better = first_look_e6 > self._best_look[index]
+        if first_look_e6 < self._min_edge and not better:
+            return
+        self._best_look[index] = max(self._best_look[index], first_look_e6)
+        assert self._generation is not None
+        cover = self._generation.covers[index]
+        now = self._process.clock.now_ns()
+        quotes, rows, missing = self._quotes(cover, now)
+        edge = edge_at_minimum(cover.k, quotes)
+        if isinstance(edge, Refusal):
+            refusal = missing if edge.reason is Reason.NO_QUOTE and missing else edge
+            self._funnel.refused(index, refusal.reason, refusal.value, refusal.threshold, now)
+            return
+        if first_look_e6 < self._min_edge:
+            self._funnel.priced(index, edge.edge_e6, edge.size_e2, now, Reason.EDGE)
+            return
+        self._line.add(Counter.HITS)
+        self._take(cover, quotes, rows, edge, now)
+
+    def _quotes(
+        self, cover: CoverEntry, now: int
+    ) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
+        """Every usable claim of every proposition; a claim that fails is left out and the cover goes on without it."""
+        assert self._generation is not None
+        quotes: list[list[Quote]] = []
+        rows: dict[int, Row] = {}
+        missing: Refusal | None = None
+        for claims in cover.propositions:
+            found = []
+            for claim in claims:
+                slot = slot_of(claim)
+                listing = self._generation.by_slot[slot]
+                row = rows.get(slot) or self._rows.read(slot)
+                reason, value, threshold = self._usable.check(listing.venue, listing.uid, slot, row, now)
+                if reason or row is None or row.fee is None:
+                    missing = missing or Refusal(reason, value, threshold)
+                    continue
+                rows[slot] = row
+                levels = row.asks(side_of(claim))
+                if levels:
+                    found.append(Quote(claim, row.uid, row.version, levels, row.fee, listing.min_size_e2))
+                else:
+                    missing = missing or Refusal(Reason.NO_QUOTE, 0, 0)
+            quotes.append(found)
+        return quotes, rows, missing
+
+    def _take(
+        self, cover: CoverEntry, quotes: list[list[Quote]], rows: dict[int, Row], edge: Edge, now: int
+    ) -> None:
+        sized = size_cover(
+            cover.k,
+            quotes,
+            min_edge_e6=self._min_edge,
+            max_edge_e6=self._max_edge,
+            max_size_e2=self._max_size,
+        )
+        if isinstance(sized, Refusal):
+            self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, sized.reason)
+            self._funnel.refused(cover.number, sized.reason, sized.value, sized.threshold, now)
+            if sized.reason in (Reason.EDGE_TOO_LARGE, Reason.ONE_INSTRUMENT):
+                self._alarm(cover, quotes, sized)
+            return
+        self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, Reason.NONE)
+        key = (cover.cover_id, *(word for leg in sized.legs for word in (leg.quote.uid, leg.quote.version)))
+        if now - self._pushed.get(key, -(1 << 62)) < self._repush_ns:
+            return
+        if len(self._pushed) > 4096:
+            self._pushed.clear()
+        self._pushed[key] = now
+        self._push(cover, sized, rows, now)
+
+    def _push(self, cover: CoverEntry, sized: Sized, rows: dict[int, Row], now: int) -> None:
+        assert self._generation is not None
+        used = [rows[slot_of(leg.quote.claim)] for leg in sized.legs]
+        published = max(row.publish_ns for row in used)
+        detected = stamp_ns()
+        legs = tuple(
+            Leg(
+                leg.quote.claim,
+                leg.proposition,
+                leg.quote.uid,
+                leg.quote.version,
+                leg.price_e4,
+                leg.size_e2,
+                leg.cost_e6,
+            )
+            for leg in sized.legs
+        )
+        self._writer.push(
+            Opportunity(
+                0,
+                self._generation.number,
+                cover.number,
+                cover.cover_id,
+                sized.size_e2,
+                sized.edge_e6,
+                now + self._expiry_ns,
+                max(row.recv_ns for row in used),
+                published,
+                detected,
+                stamp_ns(),
+                legs,
+            )
+        )
+        self._latency.record(stamp_ns() - published)
+        self._funnel.pushed(cover.number)
+        self._line.add(Counter.OPPORTUNITIES)
+
+    def _alarm(self, cover: CoverEntry, quotes: list[list[Quote]], refusal: Refusal) -> None:
+        """A wrong pair or a corrupt book: its instruments stop until a person has looked (design 2)."""
+        assert self._generation is not None
+        by_uid: dict[int, set[int]] = {}
+        for quote in (quote for each in quotes for quote in each):
+            by_uid.setdefault(quote.uid, set()).add(quote.claim)
+        if refusal.reason is Reason.ONE_INSTRUMENT:
+            slots = {slot_of(claim) for claims in by_uid.values() if len(claims) > 1 for claim in claims}
+        else:
+            slots = {slot_of(claim) for claims in by_uid.values() for claim in claims}
+        for slot in slots:
+            self._quarantine.set(slot, QuarantineReason.EDGE_TOO_LARGE)
+        names = ", ".join(
+            f"{self._generation.by_slot[slot].venue.label}:{self._generation.by_slot[slot].native_id}"
+            for slot in sorted(slots)
+        )
+        self._line.add(Counter.ALARMS)
+        self._process.alerts.alert(
+            ErrorCode.EDGE_TOO_LARGE,
+            f"{cover.name}: an edge of {format_usd(refusal.value)} a contract ({refusal.reason.name}) is a wrong pair "
+            f"or a wrong book: quarantined {names}",
+        )
+
+
+def run_detector(process: Process) -> None:
+    """Detect until told to stop."""
+    detector = Detector(process)
+    process.line.state(ProcessState.RUN)
+    process.line.waiting(IDLE_FOR_EVER)
+    poll = _POLL_S / 2 if process.clock.mode is ClockMode.STEPPED else _POLL_S
+    while not process.should_stop():
+        worked = detector.turn()
+        process.line.add(Counter.TURNS)
+        process.line.beat()
+        if not worked:
+            time.sleep(poll)

@@ -1,0 +1,201 @@
+"""How much of a cover is worth taking: exact fees, merged depth, every venue's minimum.
+
+Pure: quotes in, a size or the reason why not out. All usable claims of a proposition are one ladder, ordered by what the
+next contract costs with its fee; the walk takes the same quantity of every proposition until the next contract of all
+of them together no longer clears the threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from arbpipe.feemodel import FeeTerms, cost_e6
+from arbpipe.fixedpoint import ONE_DOLLAR_E4, ceil_div
+from arbpipe.shm.layout import MAX_LEGS
+from arbpipe.shm.row import Levels, Reason
+
+__all__ = ["Edge", "Quote", "Refusal", "Sized", "SizedLeg", "edge_at_minimum", "size_cover"]
+
+
+class Quote(NamedTuple):
+    """One usable claim of a proposition."""
+
+    claim: int
+    uid: int
+    version: int
+    levels: Levels
+    fee: FeeTerms
+    min_size_e2: int
+
+
+class SizedLeg(NamedTuple):
+    """How much of one claim to buy, at which worst price, for how much cash."""
+
+    quote: Quote
+    proposition: int
+    size_e2: int
+    price_e4: int
+    cost_e6: int
+
+
+class Sized(NamedTuple):
+    """A size that clears. ``edge_e6`` is of the whole size; ``best_e6`` is the first contract's."""
+
+    size_e2: int
+    edge_e6: int
+    best_e6: int
+    legs: tuple[SizedLeg, ...]
+
+
+class Refusal(NamedTuple):
+    """Why nothing clears; ``value`` against ``threshold`` in the reason's own unit."""
+
+    reason: Reason
+    value: int
+    threshold: int
+
+
+class Edge(NamedTuple):
+    """What a cover pays per contract, fees included, at ``size_e2``; negative when it costs."""
+
+    edge_e6: int
+    size_e2: int
+
+
+class _Step(NamedTuple):
+    unit_e6: int
+    price_e4: int
+    size_e2: int
+    quote: Quote
+
+
+def _unit_e6(fee: FeeTerms, price_e4: int) -> int:
+    """What one more contract costs at this level, its fee rounded up to a micro-dollar."""
+    variance = (price_e4 * (ONE_DOLLAR_E4 - price_e4)) ** fee.exponent
+    return 100 * price_e4 + ceil_div(fee.rate_e6 * variance, 10 ** (8 * fee.exponent))
+
+
+def _ladder(quotes: Sequence[Quote]) -> list[_Step]:
+    steps = [
+        _Step(_unit_e6(quote.fee, price), price, size, quote) for quote in quotes for price, size in quote.levels
+    ]
+    steps.sort(key=lambda step: step.unit_e6)
+    return steps
+
+
+def size_cover(
+    k: int, propositions: Sequence[Sequence[Quote]], *, min_edge_e6: int, max_edge_e6: int, max_size_e2: int
+) -> Sized | Refusal:
+    """The largest size whose marginal edge clears ``min_edge_e6`` (per contract), with its legs.
+
+    A claim whose share falls below its venue's minimum is left out and the rest is sized again, so dust never hides a good
+    quote. ``EDGE_TOO_LARGE`` (above ``max_edge_e6``) and ``ONE_INSTRUMENT`` (both sides of one instrument for less than a
+    dollar) mean a wrong pair or a corrupt book: the caller raises the alarm.
+    """
+    left = [list(quotes) for quotes in propositions]
+    while True:
+        if not all(left):
+            return Refusal(Reason.NO_QUOTE, 0, 0)
+        result = _walk(k, left, min_edge_e6, max_edge_e6, max_size_e2)
+        if isinstance(result, Refusal):
+            return result
+        dust = {leg.quote.claim for leg in result.legs if leg.size_e2 < leg.quote.min_size_e2}
+        if not dust:
+            break
+        remaining = [[quote for quote in quotes if quote.claim not in dust] for quotes in left]
+        if not all(remaining):
+            smallest = min((leg for leg in result.legs if leg.quote.claim in dust), key=lambda leg: leg.size_e2)
+            return Refusal(Reason.MIN_SIZE, smallest.size_e2, smallest.quote.min_size_e2)
+        left = remaining
+    if len(result.legs) > MAX_LEGS:
+        return Refusal(Reason.TOO_MANY_LEGS, len(result.legs), MAX_LEGS)
+    if 100 * result.edge_e6 < min_edge_e6 * result.size_e2:
+        # rounding of the fees ate it: only for very small sizes
+        return Refusal(Reason.EDGE, 100 * result.edge_e6 // result.size_e2, min_edge_e6)
+    return result
+
+
+def _walk(
+    k: int, propositions: Sequence[Sequence[Quote]], min_edge_e6: int, max_edge_e6: int, max_size_e2: int
+) -> Sized | Refusal:
+    ladders = [_ladder(quotes) for quotes in propositions]
+    if not all(ladders):
+        return Refusal(Reason.NO_QUOTE, 0, 0)
+    at = [0] * len(ladders)
+    left = [ladder[0].size_e2 for ladder in ladders]
+    taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    quotes: dict[int, Quote] = {}
+    size, best = 0, None
+    while size < max_size_e2:
+        steps = [ladder[i] for ladder, i in zip(ladders, at, strict=True)]
+        edge = k * 1_000_000 - sum(step.unit_e6 for step in steps)
+        if best is None:
+            best = edge
+        if edge < min_edge_e6:
+            break
+        sides = {}
+        for step in steps:
+            if sides.setdefault(step.quote.uid, step.quote.claim) != step.quote.claim:
+                return Refusal(Reason.ONE_INSTRUMENT, edge, 0)
+        if edge > max_edge_e6:
+            return Refusal(Reason.EDGE_TOO_LARGE, edge, max_edge_e6)
+        quantity = min(*left, max_size_e2 - size)
+        for number, step in enumerate(steps):
+            quotes[step.quote.claim] = step.quote
+            taken.setdefault((number, step.quote.claim), []).append((step.price_e4, quantity))
+            left[number] -= quantity
+        size += quantity
+        exhausted = False
+        for number, ladder in enumerate(ladders):
+            if not left[number]:
+                at[number] += 1
+                if at[number] == len(ladder):
+                    exhausted = True
+                else:
+                    left[number] = ladder[at[number]].size_e2
+        if exhausted:
+            break
+    if not size:
+        return Refusal(Reason.EDGE, best or 0, min_edge_e6)
+    legs = tuple(
+        SizedLeg(
+            quotes[claim],
+            number,
+            sum(quantity for _, quantity in fills),
+            max(price for price, _ in fills),
+            cost_e6(quotes[claim].fee, fills),
+        )
+        for (number, claim), fills in sorted(taken.items())
+    )
+    edge = k * size * ONE_DOLLAR_E4 - sum(leg.cost_e6 for leg in legs)
+    return Sized(size, edge, best or 0, legs)
+
+
+def edge_at_minimum(k: int, propositions: Sequence[Sequence[Quote]]) -> Edge | Refusal:
+    """The cover's edge per contract at the smallest size every listed claim may trade: what near-misses report.
+
+    For each proposition the cheapest single claim at that size, through its depth, with exact fees (design 2, "edge").
+    """
+    if not all(propositions):
+        return Refusal(Reason.NO_QUOTE, 0, 0)
+    size = max(quote.min_size_e2 for quotes in propositions for quote in quotes)
+    total = 0
+    for quotes in propositions:
+        costs = [cost for quote in quotes if (cost := _cost_at(quote, size)) is not None]
+        if not costs:
+            depth = max(sum(level for _, level in quote.levels) for quote in quotes)
+            return Refusal(Reason.DEPTH, depth, size)
+        total += min(costs)
+    return Edge((k * size * ONE_DOLLAR_E4 - total) * 100 // size, size)
+
+
+def _cost_at(quote: Quote, size_e2: int) -> int | None:
+    fills, left = [], size_e2
+    for price, size in quote.levels:
+        taken = min(left, size)
+        fills.append((price, taken))
+        left -= taken
+        if not left:
+            return cost_e6(quote.fee, fills)
+    return None

@@ -1,0 +1,264 @@
+"""The Kalshi feed without its socket: frames in, rows out (design 6, kalshi.md 2.4 and 2.5).
+
+``seq`` is checked before a frame is routed by type. It is dense per connection and ``sid`` and counts control frames, so
+a frame in sequence confirms every book of the connection, and a gap voids them all until each gets a snapshot.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from arbpipe.clock import stamp_ns
+from arbpipe.identity import Side
+from arbpipe.shm.generation import Generation, Listing
+from arbpipe.shm.row import RowFlag
+from arbpipe.shm.stats import Counter, ErrorCode
+from arbpipe.shm.tables import QuarantineReason
+from arbpipe.venues.frames import FrameError
+from arbpipe.venues.kalshi import codec
+from arbpipe.venues.kalshi.book import KalshiBook
+from arbpipe.venues.kalshi.codec import Delta, Message, Snapshot
+from arbpipe.venues.kalshi.sequence import SequenceTracker, Verdict
+from arbpipe.venues.publisher import CrossWatch, LagMeter, Publisher
+
+__all__ = ["KalshiFeed", "MAX_MARKETS"]
+
+#: At most this many markets a connection (design 6), and so at most this many books that nobody listed.
+MAX_MARKETS = 500
+
+
+class _Connection:
+    __slots__ = ("books", "epoch", "frames", "gaps", "lag", "number", "sequence")
+
+    def __init__(self, number: int, epoch: int) -> None:
+        self.number = number
+        self.epoch = epoch
+        self.sequence = SequenceTracker()
+        self.books: dict[str, KalshiBook] = {}
+        self.lag = LagMeter()
+        self.frames = 0
+        self.gaps = 0
+
+
+class KalshiFeed:
+    """Applies frames of any number of connections. ``outbox`` holds what should be asked of the venue:
+    ``(connection, ("get_snapshot", tickers))``; a replay has nobody to ask and ignores it."""
+
+    def __init__(self, publisher: Publisher, *, use_yes_price: bool) -> None:
+        self._publisher = publisher
+        self._use_yes_price = use_yes_price
+        self._listings: dict[str, Listing] = {}
+        self._connections: dict[int, _Connection] = {}
+        self._crosses = CrossWatch()
+        self.outbox: deque[tuple[int, tuple[str, tuple[str, ...]]]] = deque(maxlen=1024)
+
+    def list(self, generation: Generation) -> None:
+        """Work with a new generation: forget what left, publish the books of what came."""
+        listed = {each.native_id: each for each in generation.listings if each.venue is self._publisher.venue}
+        for ticker, old in self._listings.items():
+            if ticker not in listed or listed[ticker].slot != old.slot:
+                self._publisher.forget(old)
+        self._listings = listed
+        self.publish_all()
+
+    def publish_all(self) -> None:
+        """Publish every valid book of a listed instrument (after a restart, or under a new generation)."""
+        now = stamp_ns()
+        for connection in self._connections.values():
+            for book in connection.books.values():
+                self._publish(connection, book, 0, now)
+
+    def resume(self, age_ns: int) -> None:
+        """Publishing begins: open connections become LIVE, and their valid books appear."""
+        for connection in self._connections.values():
+            connection.epoch = self._publisher.opened(connection.number, age_ns)
+            self._publisher.connections.confirm(self._publisher.connection(connection.number), age_ns)
+        self.publish_all()
+
+    # -- connection --------------------------------------------------------------------------------------------------
+
+    def opened(self, number: int, age_ns: int) -> None:
+        """A connection is open; its books and its sequence begin anew."""
+        self._connections[number] = _Connection(number, self._publisher.opened(number, age_ns))
+
+    def closed(self, number: int, reason: str, recv_ns: int) -> None:
+        """A connection is gone: its instruments say NO_QUOTE until they come back."""
+        connection = self._connections.pop(number, None)
+        self._publisher.closed(number, reason)
+        if connection is not None:
+            self._withdraw_all(connection, RowFlag.NO_BOOK, recv_ns)
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def frame(self, number: int, raw: bytes, recv_ns: int, age_ns: int) -> None:
+        """Apply one WebSocket frame. Never raises for what a venue sends."""
+        connection = self._connections.get(number)
+        if connection is None:
+            self.opened(number, age_ns)
+            connection = self._connections[number]
+        publisher, line = self._publisher, self._publisher.line
+        line.add(Counter.FRAMES)
+        connection.frames += 1
+        try:
+            message = codec.decode(raw)
+        except FrameError as error:
+            self._unreadable(connection, error, recv_ns)
+            return
+        verdict = connection.sequence.check(message.sid, message.seq)
+        if verdict is Verdict.GAP or verdict is Verdict.DUPLICATE:
+            self._gap(connection, message, verdict, recv_ns)
+        if verdict is Verdict.OK or verdict is Verdict.GAP:
+            line.add(Counter.SEQUENCED)
+            publisher.connections.confirm(publisher.connection(number), age_ns)
+        if type(message) is Delta:
+            if verdict is Verdict.OK:
+                self._delta(connection, message, recv_ns, age_ns)
+        elif type(message) is Snapshot:
+            if verdict is not Verdict.DUPLICATE:
+                self._snapshot(connection, message, recv_ns, age_ns)
+        elif type(message) is codec.UnknownFrame:
+            line.add(Counter.UNKNOWN_FRAMES)
+            publisher.bad(ErrorCode.BAD_FRAME, f"kalshi sends frames of type {message.type!r}, which nothing reads")
+
+    def _delta(self, connection: _Connection, delta: Delta, recv_ns: int, age_ns: int) -> None:
+        book = connection.books.get(delta.market_ticker)
+        if book is None or not book.valid:
+            # nothing to change: a snapshot was asked for, or this market was never subscribed
+            if book is None:
+                self._unlisted(delta.market_ticker)
+            return
+        try:
+            book.apply_delta(delta)
+        except FrameError as error:
+            self._bad_book(connection, book, error, recv_ns)
+            return
+        venue_ms = delta.sending_ts_ms or delta.ts_ms or 0
+        if venue_ms:
+            self._note_lag(connection, venue_ms, age_ns)
+        self._applied(connection, book, venue_ms, recv_ns, age_ns)
+
+    def _snapshot(self, connection: _Connection, snapshot: Snapshot, recv_ns: int, age_ns: int) -> None:
+        ticker = snapshot.market_ticker
+        book = connection.books.get(ticker)
+        if book is None:
+            if len(connection.books) >= MAX_MARKETS:
+                self._publisher.bad(ErrorCode.UNKNOWN_INSTRUMENT, f"connection {connection.number} is full: {ticker}")
+                return
+            book = connection.books[ticker] = KalshiBook(ticker, use_yes_price=self._use_yes_price)
+        try:
+            book.apply_snapshot(snapshot)
+        except FrameError as error:
+            self._bad_book(connection, book, error, recv_ns)
+            return
+        self._unlisted(ticker)
+        if snapshot.sending_ts_ms:
+            self._note_lag(connection, snapshot.sending_ts_ms, age_ns)
+        listing = self._listings.get(ticker)
+        if listing is not None and not book.crossed:
+            self._publisher.quarantine(listing.slot, QuarantineReason.NONE)
+        self._applied(connection, book, snapshot.sending_ts_ms or 0, recv_ns, age_ns)
+
+    def rest_book(self, number: int, ticker: str, raw: bytes, recv_ns: int, age_ns: int) -> None:
+        """Take a REST book as a snapshot: for recordings of REST books only. Live it may be 15 s old (F11)."""
+        if number not in self._connections:
+            self.opened(number, age_ns)
+        connection = self._connections[number]
+        line = self._publisher.line
+        line.add(Counter.FRAMES)
+        book = connection.books.setdefault(ticker, KalshiBook(ticker, use_yes_price=False))
+        try:
+            book.apply_snapshot(codec.decode_rest_book(raw))
+        except FrameError as error:
+            self._bad_book(connection, book, error, recv_ns)
+            return
+        self._publisher.connections.confirm(self._publisher.connection(number), age_ns)
+        self._unlisted(ticker)
+        self._applied(connection, book, 0, recv_ns, age_ns)
+
+    # -- helpers -----------------------------------------------------------------------------------------------------
+
+    def _applied(
+        self, connection: _Connection, book: KalshiBook, venue_ms: int, recv_ns: int, age_ns: int
+    ) -> None:
+        """A frame was applied to ``book``: look whether it is crossed, and publish."""
+        crossed = book.crossed
+        if crossed:
+            self._publisher.line.add(Counter.CROSSED)
+        if self._crosses.see(book.ticker, crossed, age_ns):
+            self._publisher.bad(ErrorCode.CROSSED_BOOK, f"kalshi:{book.ticker} stays crossed: quarantined")
+            listing = self._listings.get(book.ticker)
+            if listing is not None:
+                self._publisher.quarantine(listing.slot, QuarantineReason.CROSSED)
+            book.clear()
+            self.outbox.append((connection.number, ("get_snapshot", (book.ticker,))))
+        self._publish(connection, book, venue_ms, recv_ns)
+
+    def _publish(self, connection: _Connection, book: KalshiBook, venue_ms: int, recv_ns: int) -> None:
+        listing = self._listings.get(book.ticker)
+        if listing is None:
+            return
+        flags = RowFlag.NO_BOOK if not book.valid else (RowFlag.CROSSED if book.crossed else RowFlag.NONE)
+        quoted = not flags
+        version = self._publisher.publish(
+            listing,
+            connection.number,
+            connection.epoch,
+            flags=flags,
+            venue_ms=venue_ms,
+            recv_ns=recv_ns,
+            tick_e4=listing.tick_e4,
+            yes_asks=book.asks(Side.YES) if quoted else (),
+            no_asks=book.asks(Side.NO) if quoted else (),
+        )
+        if quoted:
+            # a numbered frame was applied in sequence: the row is verified as it is published (design 6)
+            self._publisher.verified(listing.slot, version)
+
+    def _note_lag(self, connection: _Connection, venue_ms: int, age_ns: int) -> None:
+        index = self._publisher.connection(connection.number)
+        lag = connection.lag.lag_ms(age_ns // 1_000_000, venue_ms)
+        self._publisher.connections.note(
+            index, lag_ms=lag, last_frame_ns=age_ns, frames=connection.frames, gaps=connection.gaps
+        )
+
+    def _gap(self, connection: _Connection, message: Message, verdict: Verdict, recv_ns: int) -> None:
+        self._publisher.line.add(Counter.GAPS)
+        connection.gaps += 1
+        self._publisher.bad(
+            ErrorCode.SEQUENCE_GAP,
+            f"kalshi connection {connection.number} sid {message.sid}: {verdict.name} at seq {message.seq}; "
+            "every book of it is void until its snapshot",
+        )
+        self._void(connection, RowFlag.NO_BOOK, recv_ns)
+
+    def _unreadable(self, connection: _Connection, error: FrameError, recv_ns: int) -> None:
+        self._publisher.line.add(Counter.BAD_FRAMES)
+        self._publisher.bad(ErrorCode.BAD_FRAME, f"kalshi: {error}")
+        # its seq was not read; the next numbered frame will show a gap and void the books once more
+        self._void(connection, RowFlag.BAD_FRAME, recv_ns)
+
+    def _void(self, connection: _Connection, flag: RowFlag, recv_ns: int) -> None:
+        connection.epoch = self._publisher.connections.next_epoch(self._publisher.connection(connection.number))
+        self._withdraw_all(connection, flag, recv_ns)
+        if connection.books:
+            self.outbox.append((connection.number, ("get_snapshot", tuple(connection.books))))
+
+    def _withdraw_all(self, connection: _Connection, flag: RowFlag, recv_ns: int) -> None:
+        for ticker, book in connection.books.items():
+            book.clear()
+            listing = self._listings.get(ticker)
+            if listing is not None:
+                self._publisher.withdraw(listing, connection.number, connection.epoch, flag, recv_ns)
+
+    def _bad_book(self, connection: _Connection, book: KalshiBook, error: FrameError, recv_ns: int) -> None:
+        self._publisher.line.add(Counter.BAD_FRAMES)
+        self._publisher.bad(ErrorCode.BAD_FRAME, f"kalshi:{book.ticker}: {error}")
+        book.clear()
+        listing = self._listings.get(book.ticker)
+        if listing is not None:
+            self._publisher.withdraw(listing, connection.number, connection.epoch, RowFlag.BAD_FRAME, recv_ns)
+        self.outbox.append((connection.number, ("get_snapshot", (book.ticker,))))
+
+    def _unlisted(self, ticker: str) -> None:
+        if ticker not in self._listings:
+            self._publisher.bad(ErrorCode.UNKNOWN_INSTRUMENT, f"kalshi:{ticker} is in the frames and in no catalog")
