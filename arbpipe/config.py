@@ -287,7 +287,8 @@ def _check_values(config: Config, path: Path | None) -> None:
                     raise EnvironmentRefused(f"{name}: it must be positive")
             except FixedPointError as error:
                 raise EnvironmentRefused(f"{name}: {error}") from None
-            if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(each, int) and each < 0 for each in numbers):
                 raise EnvironmentRefused(f"{name}: it must not be negative")
     for dotted in ("freshness.max_confirm_age_ms", "detector.sweep_ms", "detector.expiry_ms"):
         section, _, key = dotted.partition(".")

@@ -14,7 +14,7 @@ from typing import Final
 
 from arbpipe.fixedpoint import ONE_DOLLAR_E4, ceil_div, ceil_to
 
-__all__ = ["MAX_EXPONENT", "FeeTerms", "fee_e6", "cost_e6", "proceeds_e6"]
+__all__ = ["MAX_EXPONENT", "FeeTerms", "fee_e6", "average_cost_e6", "cost_e6", "proceeds_e6"]
 
 MAX_EXPONENT: Final = 4
 

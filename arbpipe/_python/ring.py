@@ -1,8 +1,8 @@
 """Two rings that never block and never lie: the change log (slot numbers) and the opportunity ring (entries).
 
-Positions are 64-bit, start at 0 and are never wrapped; only the index is masked. The writer overwrites the oldest entry.
-Entry ``n`` is valid only if ``head − n < capacity`` still holds *after* it was copied: the writer fills an entry before it
-moves the head, so at ``head − n == capacity`` the entry may be half overwritten.
+Positions are 64-bit, start at 0 and are never wrapped; only the index is masked. The writer overwrites the oldest
+entry. Entry ``n`` is valid only if ``head − n < capacity`` still holds *after* it was copied: the writer fills an entry
+before it moves the head, so at ``head − n == capacity`` the entry may be half overwritten.
 """
 
 from __future__ import annotations

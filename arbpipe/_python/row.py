@@ -1,7 +1,7 @@
 """The two-cell latch: a seqlock that a killed writer cannot jam (shm.md 1.3, finding 5).
 
-A version word selects the complete cell. The writer fills the *other* cell and then stores the next version; whenever it
-dies, the version still points at a whole cell. A reader accepts a copy only if the version did not move meanwhile.
+A version word selects the complete cell. The writer fills the *other* cell and then stores the next version; whenever
+it dies, the version still points at a whole cell. A reader accepts a copy only if the version did not move meanwhile.
 """
 
 from __future__ import annotations

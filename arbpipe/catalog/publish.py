@@ -41,6 +41,11 @@ class SlotAllocator:
 
     def release_absent(self, keys: Iterable[int], now_ns: int, generation: int) -> None:
         """Free the slots of every key that is not listed any more; ``generation`` is the last one that lists them."""
+        known = {*self.taken.values(), *self.freed}
+        for slot in range(self.first, self.first + self._fresh):
+            if slot not in known:
+                # freed under an earlier catalog process, nobody knows when: its time begins now
+                self.freed[slot] = (now_ns, generation)
         listed = set(keys)
         for key in [key for key in self.taken if key not in listed]:
             self.freed[self.taken.pop(key)] = (now_ns, generation)

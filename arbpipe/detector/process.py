@@ -60,6 +60,7 @@ class Detector:
         self._pushed: dict[tuple[int, ...], int] = {}
         self._best_look: list[int] = []
         self._next_sweep = 0
+        self._swept = False
 
     def turn(self) -> bool:
         """One pass; return whether anything was done."""
@@ -72,6 +73,11 @@ class Detector:
         if now >= self._next_sweep:
             self._next_sweep = now + self._sweep_ns
             self._sweep()
+            if not self._swept:
+                # what was logged before we came is covered by this sweep
+                self._swept = True
+                for index, tail in enumerate(self._tails):
+                    self._line.cursor(index, tail)
         return worked
 
     def _load_generation(self) -> None:
@@ -141,9 +147,7 @@ class Detector:
         self._line.add(Counter.HITS)
         self._take(cover, quotes, rows, edge, now)
 
-    def _quotes(
-        self, cover: CoverEntry, now: int
-    ) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
+    def _quotes(self, cover: CoverEntry, now: int) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
         """Every usable claim of every proposition; a claim that fails is left out and the cover goes on without it."""
         assert self._generation is not None
         quotes: list[list[Quote]] = []
@@ -168,9 +172,7 @@ class Detector:
             quotes.append(found)
         return quotes, rows, missing
 
-    def _take(
-        self, cover: CoverEntry, quotes: list[list[Quote]], rows: dict[int, Row], edge: Edge, now: int
-    ) -> None:
+    def _take(self, cover: CoverEntry, quotes: list[list[Quote]], rows: dict[int, Row], edge: Edge, now: int) -> None:
         sized = size_cover(
             cover.k,
             quotes,

@@ -77,9 +77,7 @@ def _unit_e6(fee: FeeTerms, price_e4: int) -> int:
 
 
 def _ladder(quotes: Sequence[Quote]) -> list[_Step]:
-    steps = [
-        _Step(_unit_e6(quote.fee, price), price, size, quote) for quote in quotes for price, size in quote.levels
-    ]
+    steps = [_Step(_unit_e6(quote.fee, price), price, size, quote) for quote in quotes for price, size in quote.levels]
     steps.sort(key=lambda step: step.unit_e6)
     return steps
 
@@ -100,14 +98,14 @@ def size_cover(
         result = _walk(k, left, min_edge_e6, max_edge_e6, max_size_e2)
         if isinstance(result, Refusal):
             return result
-        dust = {leg.quote.claim for leg in result.legs if leg.size_e2 < leg.quote.min_size_e2}
+        dust = [leg for leg in result.legs if leg.size_e2 < leg.quote.min_size_e2]
         if not dust:
             break
-        remaining = [[quote for quote in quotes if quote.claim not in dust] for quotes in left]
-        if not all(remaining):
-            smallest = min((leg for leg in result.legs if leg.quote.claim in dust), key=lambda leg: leg.size_e2)
-            return Refusal(Reason.MIN_SIZE, smallest.size_e2, smallest.quote.min_size_e2)
-        left = remaining
+        # one at a time, the cheapest first: its share may be all that another claim lacks for its own minimum
+        worst = min(dust, key=lambda leg: _unit_e6(leg.quote.fee, leg.quote.levels[0][0]))
+        left[worst.proposition] = [quote for quote in left[worst.proposition] if quote.claim != worst.quote.claim]
+        if not left[worst.proposition]:
+            return Refusal(Reason.MIN_SIZE, worst.size_e2, worst.quote.min_size_e2)
     if len(result.legs) > MAX_LEGS:
         return Refusal(Reason.TOO_MANY_LEGS, len(result.legs), MAX_LEGS)
     if 100 * result.edge_e6 < min_edge_e6 * result.size_e2:
@@ -126,6 +124,7 @@ def _walk(
     left = [ladder[0].size_e2 for ladder in ladders]
     taken: dict[tuple[int, int], list[tuple[int, int]]] = {}
     quotes: dict[int, Quote] = {}
+    sides: dict[int, int] = {}  # of every claim taken, not only of one step: all of them would be bought
     size, best = 0, None
     while size < max_size_e2:
         steps = [ladder[i] for ladder, i in zip(ladders, at, strict=True)]
@@ -134,7 +133,6 @@ def _walk(
             best = edge
         if edge < min_edge_e6:
             break
-        sides = {}
         for step in steps:
             if sides.setdefault(step.quote.uid, step.quote.claim) != step.quote.claim:
                 return Refusal(Reason.ONE_INSTRUMENT, edge, 0)

@@ -27,6 +27,7 @@ __all__ = ["Frame", "FrameKind", "Recording", "open_recordings"]
 
 _MS: Final = 1_000_000
 _COUNTER_START_NS: Final = 1_000_000_000
+_MOST_MS: Final = 1 << 42  # the year 2109; nanoseconds of it still fit 64 bits
 
 
 class FrameKind(Enum):
@@ -74,10 +75,10 @@ def open_recordings(path: Path) -> list[Recording]:
     start = data.lstrip()[:1]
     if start == b"[":
         return [_polymarket_array(path, data)]
-    lines = [line for line in data.splitlines() if line.strip()]
+    lines = [(number, line) for number, line in enumerate(data.split(b"\n"), 1) if line.strip()]
     if not lines:
         raise EnvironmentRefused(f"the recording {path} is empty")
-    first = _object(path, 1, lines[0])
+    first = _object(path, *lines[0])
     if "arbpipe_recording" in first:
         return [_ours(path, first, lines)]
     if "dir" in first and "data" in first:
@@ -107,7 +108,7 @@ class _OurLine(msgspec.Struct):
     event: str | None = None
 
 
-def _ours(path: Path, header: dict[str, Any], lines: list[bytes]) -> Recording:
+def _ours(path: Path, header: dict[str, Any], lines: list[tuple[int, bytes]]) -> Recording:
     if header["arbpipe_recording"] != 1:
         raise EnvironmentRefused(
             f"{path} is a recording of version {header['arbpipe_recording']!r}; this arbpipe reads version 1"
@@ -118,7 +119,7 @@ def _ours(path: Path, header: dict[str, Any], lines: list[bytes]) -> Recording:
     recording = Recording(path, venue, use_yes_price=bool(header.get("use_yes_price", False)))
     decoder = msgspec.json.Decoder(_OurLine)
     last = 0
-    for number, line in enumerate(lines[1:], 2):
+    for number, line in lines[1:]:
         try:
             entry = decoder.decode(line)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
@@ -147,20 +148,20 @@ def _timed(recording: Recording, frames: list[tuple[int, bytes]]) -> Recording:
     return recording
 
 
+def _ms(stamp: object) -> int:
+    """A venue's time in milliseconds, or 0 where it is none: the frame then gets the time of its neighbours."""
+    if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() and len(stamp) < 16:
+        stamp = int(stamp)
+    return stamp if type(stamp) is int and 0 < stamp < _MOST_MS else 0
 
 
-class _KalshiLine(msgspec.Struct):
-    sending_ts_ms: int | None = None
-    msg: Any = None
-
-
-def _kalshi_lines(path: Path, lines: list[bytes]) -> Recording:
-    frames = []
-    for number, line in enumerate(lines, 1):
-        head = msgspec.convert(_object(path, number, line), _KalshiLine, strict=False)
-        inner = head.msg.get("ts_ms") if isinstance(head.msg, dict) else None
-        ms = head.sending_ts_ms or (inner if isinstance(inner, int) else 0)
-        frames.append((ms * _MS, line))
+def _kalshi_lines(path: Path, lines: list[tuple[int, bytes]]) -> Recording:
+    frames: list[tuple[int, bytes]] = []
+    for number, line in lines:
+        frame = _object(path, number, line)
+        inner = frame.get("msg")
+        ms = _ms(frame.get("sending_ts_ms")) or _ms(inner.get("ts_ms") if isinstance(inner, dict) else None)
+        frames.append((ms * _MS, line.strip()))
     return _timed(Recording(path, Venue.KALSHI), frames)
 
 
@@ -169,24 +170,28 @@ def _polymarket_array(path: Path, data: bytes) -> Recording:
         items = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise EnvironmentRefused(f"{path} is not a JSON array of frames: {error}") from None
-    frames = []
+    frames: list[tuple[int, bytes]] = []
     for item in items:
-        value = msgspec.json.decode(item)
+        try:
+            value = msgspec.json.decode(item)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise EnvironmentRefused(
+                f"{path} frame {len(frames) + 1} is not JSON ({error}): the recording is damaged"
+            ) from None
         first = value[0] if isinstance(value, list) and value else value
         stamp = first.get("timestamp") if isinstance(first, dict) else None
-        ms = int(stamp) if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() else 0
-        frames.append((ms * _MS, bytes(item)))
+        frames.append((_ms(stamp) * _MS, bytes(item)))
     return _timed(Recording(path, Venue.POLYMARKET), frames)
 
 
-def _directed(path: Path, lines: list[bytes]) -> Recording:
+def _directed(path: Path, lines: list[tuple[int, bytes]]) -> Recording:
     frames = []
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         entry = _object(path, number, line)
         try:
             when = datetime.fromisoformat(str(entry["t"]))
             if entry["dir"] == "recv":
-                frames.append((int(when.timestamp() * 1000) * _MS, str(entry["data"]).encode()))
+                frames.append((round(when.timestamp() * 1000) * _MS, str(entry["data"]).encode()))
         except (KeyError, ValueError) as error:
             raise EnvironmentRefused(f"{path} line {number}: {error!r}: the recording is damaged") from None
     return _timed(Recording(path, Venue.POLYMARKET), frames)

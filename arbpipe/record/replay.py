@@ -12,7 +12,7 @@ from typing import Protocol
 
 from arbpipe.clock import stamp_ns
 from arbpipe.record.recording import Frame, FrameKind, Recording
-from arbpipe.shm.generation import Generation
+from arbpipe.shm.generation import HasListings
 from arbpipe.venues.kalshi.feed import KalshiFeed
 from arbpipe.venues.polymarket.feed import PolymarketFeed
 from arbpipe.venues.publisher import Publisher
@@ -23,7 +23,7 @@ __all__ = ["Feed", "ReplayedFeed", "merged", "step_times"]
 class Feed(Protocol):
     """What a venue's feed offers to whoever brings the frames."""
 
-    def list(self, generation: Generation) -> None:
+    def list(self, generation: HasListings) -> None:
         """Work with a new generation."""
 
     def opened(self, number: int, age_ns: int) -> None:

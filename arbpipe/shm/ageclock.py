@@ -1,7 +1,7 @@
 """The age clock of a segment: boot time live, the recording's clock in a replay.
 
-Live and paper use CLOCK_BOOTTIME. A replay sets the ``clock`` section: *scaled* (the recording's time runs at ``speed``) or
-*stepped* (the time is what the driver last stored; nothing gets older between two frames).
+Live and paper use CLOCK_BOOTTIME. A replay sets the ``clock`` section: *scaled* (the recording's time runs at
+``speed``) or *stepped* (the time is what the driver last stored; nothing gets older between two frames).
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ def _store(segment: Segment, **values: int) -> None:
 
 def set_scaled(segment: Segment, record_ns: int, speed_e6: int) -> None:
     """From now on the age clock starts at ``record_ns`` and runs ``speed_e6 / 1e6`` times as fast as real time."""
-    _store(
-        segment, speed_e6=speed_e6, base_record_ns=record_ns, base_boot_ns=boottime_ns(), mode=int(ClockMode.SCALED)
-    )
+    _store(segment, speed_e6=speed_e6, base_record_ns=record_ns, base_boot_ns=boottime_ns(), mode=int(ClockMode.SCALED))
 
 
 def set_stepped(segment: Segment, now_ns: int) -> None:

@@ -16,7 +16,7 @@ import secrets
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -32,6 +32,7 @@ __all__ = [
     "ARRAYS",
     "CoverEntry",
     "Generation",
+    "HasListings",
     "Listing",
     "content_of",
     "encode_generation",
@@ -98,6 +99,12 @@ class Listing(NamedTuple):
     group: int
 
 
+class HasListings(Protocol):
+    """A generation, or anything else that lists instruments."""
+
+    listings: list[Listing]
+
+
 class CoverEntry(NamedTuple):
     """One cover of a generation."""
 
@@ -139,6 +146,13 @@ def encode_generation(arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str,
     return head + bytes(body), len(head)
 
 
+def _digest(head_length: int, content: bytes | memoryview) -> bytes:
+    """Over the length too: another length would still parse (the JSON ends in blanks) and shift every array."""
+    each = hashlib.sha256(head_length.to_bytes(8, "little"))
+    each.update(content)
+    return each.digest()
+
+
 def write_generation(directory: Path, generation: int, content: bytes, head_length: int) -> Path:
     """Write ``catalog.<generation>`` from :func:`encode_generation` and rename it into place.
 
@@ -149,7 +163,7 @@ def write_generation(directory: Path, generation: int, content: bytes, head_leng
     path = directory / f"catalog.{generation}"
     try:
         with open(temporary, "wb", opener=lambda p, f: os.open(p, f | os.O_EXCL, 0o640)) as file:
-            file.write(_HEAD.pack(_MAGIC, generation, hashlib.sha256(content).digest(), head_length))
+            file.write(_HEAD.pack(_MAGIC, generation, _digest(head_length, content), head_length))
             file.write(content)
         os.rename(temporary, path)
     except OSError as error:
@@ -176,7 +190,7 @@ def _open(path: Path) -> tuple[int, dict[str, Any], mmap.mmap, int]:
         magic, generation, digest, head_length = _HEAD.unpack_from(mapping)
         if magic != _MAGIC:
             raise LayoutMismatch(f"{path} is not a catalog generation")
-        if hashlib.sha256(memoryview(mapping)[_HEAD.size :]).digest() != digest:
+        if _digest(head_length, memoryview(mapping)[_HEAD.size :]) != digest:
             raise LayoutMismatch(f"{path} is damaged: its digest does not match")
         head = msgspec.json.decode(memoryview(mapping)[_HEAD.size : _HEAD.size + head_length])
     except struct.error:

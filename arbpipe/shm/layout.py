@@ -1,8 +1,8 @@
 """The layout of the segment, as arithmetic: records, offsets, sections, and the digest that binds them.
 
 No numpy here: probes (``status``, ``why``) read the segment with this module and ``struct`` alone, and start in about
-0.1 s. Every word lies on its natural boundary, every writer on 128-byte lines of its own (shm.md 1.5); both are asserted
-where a record is made.
+0.1 s. Every word lies on its natural boundary (asserted where a record is made), every writer on 128-byte lines of its
+own (shm.md 1.5).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Final
 
 from arbpipe.fixedpoint import ceil_to
+from arbpipe.identity import Venue
 
 __all__ = [
     "ABI_VERSION",
@@ -368,7 +369,7 @@ _CLOCK: Final = _record(
     ("base_boot_ns", "i8", 1, "CLOCK_BOOTTIME"),
     ("now_ns", "i8", 1, "age clock while stepped"),
 )
-_HELD: Final = _record("held", LINE, ("count", "u8"), ("busy", "u8"))
+_HELD: Final = _record("held", LINE, ("count", "u8"), ("busy", "u8", 1, "odd while the set is rewritten"))
 
 RECORDS: Final = (
     HEADER,
@@ -412,10 +413,13 @@ class Counts:
     processes: int = 16
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if getattr(self, each.name) < 1:
+                raise ValueError(f"{each.name} is {getattr(self, each.name)}: at least 1 is needed")
         for name in ("log_capacity", "ring_capacity"):
             value = getattr(self, name)
             if value < 2 or value & (value - 1):
-                raise ValueError(f"{name} is {value}: it must be a power of two")
+                raise ValueError(f"{name} is {value}: it must be a power of two, and at least 2")
         if self.slots % (128 * self.ranges):
             raise ValueError(f"slots is {self.slots}: it must be a multiple of {128 * self.ranges} (128 per feed)")
         if self.connections % self.ranges:
@@ -456,7 +460,8 @@ def layout_of(counts: Counts) -> tuple[dict[str, Section], int]:
         ("breaker", _BREAKER.size, 1, _BREAKER, ""),
         ("operator", _OPERATOR.size, 1, _OPERATOR, ""),
         ("catalog", _CATALOG.size, 1, _CATALOG, ""),
-        ("venue_state", LINE, len(VENUE_COLUMNS), None, "u4"),
+        # the feeds share a column of venue_state, so each venue's word has a line of its own
+        ("venue_state", LINE * (max(Venue) + 1), len(VENUE_COLUMNS), None, "u4"),
         ("quarantine", ceil_to(counts.slots, LINE), len(QUARANTINE_COLUMNS), None, "u1"),
         ("revoked", counts.relations, 1, None, "u1"),
         ("held_head", _HELD.size, 1, _HELD, ""),
@@ -464,7 +469,7 @@ def layout_of(counts: Counts) -> tuple[dict[str, Section], int]:
         ("latency", HISTOGRAM.size, len(HISTOGRAMS), HISTOGRAM, ""),
         ("cover_stats", COVER_STAT.size, counts.covers, COVER_STAT, ""),
         ("cost_e6", 8, counts.slots, None, "i4"),
-        ("changes", HEAD_BYTES + 4 * counts.log_capacity, counts.ranges, None, ""),
+        ("changes", ceil_to(HEAD_BYTES + 4 * counts.log_capacity, LINE), counts.ranges, None, ""),
         ("opportunities", HEAD_BYTES + OPPORTUNITY.size * counts.ring_capacity, 1, None, ""),
         ("rows", ROW.size, counts.slots, ROW, ""),
     ]
@@ -477,13 +482,14 @@ def layout_of(counts: Counts) -> tuple[dict[str, Section], int]:
 
 
 def digest() -> bytes:
-    """SHA-256 over every record's names, offsets and units, and the constants a reader depends on.
+    """SHA-256 over every record's names, offsets and units, the sections of the default counts, and the constants a
+    reader depends on.
 
     Two builds agree on it exactly when they agree on the meaning of every byte.
     """
     sections, _ = layout_of(Counts())
     text = "\n".join(record.spec() for record in RECORDS)
-    text += "\n" + ",".join(sections)
+    text += "\n" + ",".join(f"{s.name}:{s.code}[{s.count}x{s.stride}]@{s.offset}" for s in sections.values())
     text += f"\n{NO_QUOTE},{DEPTH},{MAX_LEGS},{SUB_BUCKETS},{HEAD_BYTES},{VENUE_COLUMNS},{QUARANTINE_COLUMNS}"
     text += "\n" + ",".join(f"{role.name}={role.value}" for role in Role)
     text += "\n" + ",".join(f"{stage.name}/{role.name}" for stage, role in HISTOGRAMS)

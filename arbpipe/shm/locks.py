@@ -1,4 +1,4 @@
-"""Role locks: one file per role, an exclusive OFD lock on it. The kernel drops the lock at death; nothing else proves life.
+"""Role locks: one file per role, an exclusive OFD lock on it. The kernel drops it at death; nothing else proves life.
 
 A pid alone is unsafe (reuse), so the pid in the file only names the holder in messages. F_OFD_GETLK probes from a
 read-only descriptor, so ``status`` can ask without being able to take.
@@ -29,7 +29,7 @@ class RoleLock:
 
         Raises:
             SafetyRefused: another process holds it; the message names role and pid.
-            EnvironmentRefused: the file cannot be opened.
+            EnvironmentRefused: the file cannot be opened, locked or written.
         """
         self.role = role
         self.path = directory / f"{_PREFIX}{role}"
@@ -48,8 +48,14 @@ class RoleLock:
             raise SafetyRefused(
                 f"the role {role} in {directory} is held by pid {pid or 'unknown'}: stop that process first"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, b"%d\n" % os.getpid(), 0)
+        except OSError as error:
+            self.release()
+            raise EnvironmentRefused(
+                f"cannot write the pid to {self.path}: {error.strerror}: free space there and start again"
+            ) from None
 
     def release(self) -> None:
         """Give the role up. The file stays: unlinking a lock file is a race."""
@@ -66,12 +72,20 @@ def _pid_in(path: Path) -> int:
 
 
 def lock_holder(directory: Path, role: str) -> int | None:
-    """The pid named in the lock file if the lock is held (0 when it names none), else ``None``. Read-only."""
+    """The pid named in the lock file if the lock is held (0 when it names none), else ``None``. Read-only.
+
+    Raises:
+        EnvironmentRefused: the file is there and cannot be opened; "cannot ask" is never "not held".
+    """
     path = directory / f"{_PREFIX}{role}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise EnvironmentRefused(
+            f"cannot tell whether the role {role} in {directory} is held: {path}: {error.strerror}"
+        ) from None
     try:
         answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     finally:

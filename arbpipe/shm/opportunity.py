@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from arbpipe.errors import EnvironmentRefused
 from arbpipe.shm import core
 from arbpipe.shm.layout import HEAD_BYTES, LEG, LINE, MAX_LEGS, OPPORTUNITY, Role
 from arbpipe.shm.segment import Segment
@@ -92,13 +93,21 @@ class Doorbell:
     """
 
     def __init__(self, directory: Path) -> None:
+        """Open the FIFO, and make it first where there is none.
+
+        Raises:
+            EnvironmentRefused: it cannot be made or opened, or something else lies in its place.
+        """
         path = directory / "doorbell.executor"
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(path, 0o660)
-        self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(path, 0o660)
+            self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            raise EnvironmentRefused(f"cannot open the doorbell {path}: {error.strerror}") from None
         if not stat.S_ISFIFO(os.fstat(self.fd).st_mode):
             os.close(self.fd)
-            raise ValueError(f"{path} is not a FIFO: remove it")
+            raise EnvironmentRefused(f"{path} is not a FIFO: remove it")
 
     def ring(self) -> None:
         """Wake the executor."""
@@ -165,9 +174,13 @@ class OpportunityReader:
             try:
                 entry = core.ring_read(self._region, self._base, self._capacity, OPPORTUNITY.size, self.tail)
             except core.Overrun as overrun:
-                oldest = max(overrun.head - self._capacity + 1, self.tail + 1)
-                self.overruns += oldest - self.tail
-                self.tail = oldest
+                if overrun.head < self.tail:  # the head went back, which no writer does: begin again where it is
+                    self.overruns += 1
+                    self.tail = overrun.head
+                else:
+                    oldest = max(overrun.head - self._capacity + 1, self.tail + 1)
+                    self.overruns += oldest - self.tail
+                    self.tail = oldest
                 self.store_tail()
                 continue
             if entry is None:

@@ -1,7 +1,7 @@
 """What a row says: packing for the feed, reading for detector and executor, and the one staleness rule.
 
-The cell is the unit that is published (:mod:`arbpipe._python.row`); ``verified`` and ``confirmed_ns`` lie outside the cells
-and are single words of the same writer.
+The cell is the unit that is published (:mod:`arbpipe._python.row`); ``verified`` and ``confirmed_ns`` lie outside the
+cells and are single words of the same writer.
 """
 
 from __future__ import annotations

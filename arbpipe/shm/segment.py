@@ -1,7 +1,8 @@
 """The segment: footprint, create, attach, detach, destroy; and one way to reach every section.
 
-A file on tmpfs, mapped by every process. It is built under a temporary name, the magic is stored last, then it is renamed
-into place: nobody can attach to a half-made segment. Not ``multiprocessing.shared_memory``: see ``docs/decisions``.
+A file on tmpfs, mapped by every process. It is built under a temporary name, the magic is stored last, then it is
+renamed into place: nobody can attach to a half-made segment. Not ``multiprocessing.shared_memory``: see
+``docs/decisions``.
 """
 
 from __future__ import annotations
@@ -174,16 +175,17 @@ class Segment:
         except FileNotFoundError:
             raise NotRunning(f"no segment at {path}: start `arbpipe demo` or name one with --segment") from None
         except OSError as error:
-            raise EnvironmentRefused(f"cannot open the segment {path}: {error.strerror}") from None
+            what = "it is a symbolic link: remove it" if error.errno == errno.ELOOP else error.strerror
+            raise EnvironmentRefused(f"cannot open the segment {path}: {what}") from None
         try:
             stat = os.fstat(fd)
             if stat.st_size < HEADER.size:
-                raise LayoutMismatch(f"{path} has {stat.st_size} bytes, less than a header: remove it")
+                raise LayoutMismatch(f"{path} has {stat.st_size} bytes, a header has {HEADER.size}: remove it")
             mapping = mmap.mmap(fd, stat.st_size, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
         finally:
             os.close(fd)
         try:
-            counts = _check_header(HEADER.unpack(mapping), stat.st_size, path)
+            counts = _check_header(mapping, stat.st_size, path)
         except BaseException:
             mapping.close()
             raise
@@ -206,7 +208,8 @@ class Segment:
         """
         held = {role: pid for role, pid in held_locks(directory).items() if pid != os.getpid()}
         if held:
-            raise SafetyRefused(f"not removing {directory}: in use by {held}")
+            names = ", ".join(f"{role} (pid {pid})" for role, pid in held.items())
+            raise SafetyRefused(f"not removing the segment in {directory}: in use by {names}: stop it first")
         if directory.is_dir():
             for path in directory.iterdir():
                 if path.name.startswith(("segment", ".segment", "catalog.", ".catalog.", "lock.", "doorbell.")):
@@ -306,24 +309,33 @@ class Segment:
         return np.dtype(spec)  # type: ignore[call-overload,no-any-return]
 
 
-def _check_header(header: dict[str, Any], size: int, path: Path) -> Counts:
+def _check_header(mapping: mmap.mmap, size: int, path: Path) -> Counts:
+    header: dict[str, Any] = HEADER.unpack(mapping)
     if header["magic"] != layout.MAGIC:
-        raise LayoutMismatch(f"{path} is not an arbpipe segment, or was never finished: remove it")
+        raise LayoutMismatch(
+            f"{path} is not an arbpipe segment, or was never finished "
+            f"(magic {header['magic']:#018x}, this program {layout.MAGIC:#018x}): remove it"
+        )
     if header["byte_order"] != _BYTE_ORDER:
-        raise LayoutMismatch(f"{path} was written with another byte order: remove it")
+        raise LayoutMismatch(
+            f"{path} has byte order {header['byte_order']:#010x}, this program {_BYTE_ORDER:#010x}: remove it"
+        )
     if header["version"] != layout.ABI_VERSION:
         raise LayoutMismatch(
             f"{path} has layout version {header['version']}, this program {layout.ABI_VERSION}: "
             "stop everything that uses it and start again with one version"
         )
-    theirs = path.open("rb").read(HEADER.size)[HEADER.offset("digest") :][:32]
+    # from the mapping, not from the path (another file by now, perhaps), and raw: a digest may hold a zero byte
+    theirs = mapping[HEADER.offset("digest") : HEADER.offset("digest") + 32]
     if theirs != layout.digest():
         raise LayoutMismatch(
             f"{path} has layout digest {theirs.hex()[:12]}, this program {layout.digest().hex()[:12]}: "
             "stop everything that uses it and start again with one version"
         )
     if header["boot_id"] != boot_id():
-        raise LayoutMismatch(f"{path} is from another boot ({header['boot_id']}): start again, it will be replaced")
+        raise LayoutMismatch(
+            f"{path} is from boot {header['boot_id']}, this is boot {boot_id()}: start again, it will be replaced"
+        )
     if header["total_bytes"] != size:
         raise LayoutMismatch(f"{path} has {size} bytes and should have {header['total_bytes']}: it was truncated")
     try:

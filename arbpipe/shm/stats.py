@@ -124,7 +124,7 @@ class ProcessLine:
         self._last_usage_ns = 0
 
     def begin(self) -> None:
-        """Claim the line: pid, start, restarts + 1, cleared counters and errors of the last holder, state BOOT."""
+        """Claim the line: pid, start, restarts + 1, state BOOT. The last holder's counters and errors stay."""
         region, base = self._region, self._base
         had_pid = region.load_u32(base + PROCESS.offset("pid"))
         restarts = region.load_u32(base + PROCESS.offset("restarts"))
@@ -250,7 +250,10 @@ class Histogram:
         region, base = self._region, self._base
         at = self._buckets + 8 * bucket_of(value_ns)
         region.store_u64(at, region.load_u64(at) + 1)
-        region.store_u64(base, region.load_u64(base) + 1)
+        count, least = region.load_u64(base), base + 24
+        if not count or value_ns < region.load_u64(least):
+            region.store_u64(least, max(value_ns, 0))
+        region.store_u64(base, count + 1)
         total = base + 8
         region.store_u64(total, region.load_u64(total) + max(value_ns, 0))
         if value_ns > region.load_u64(base + 16):
@@ -286,8 +289,8 @@ def merged_histogram(segment: Segment, stage: Stage) -> dict[str, int]:
             buckets = [a + b for a, b in zip(buckets, one["buckets"], strict=True)]
     return {
         "count": sum(buckets),
-        "p50": percentile_ns(buckets, 0.5),
-        "p90": percentile_ns(buckets, 0.9),
+        "p50": min(percentile_ns(buckets, 0.5), most),
+        "p90": min(percentile_ns(buckets, 0.9), most),
         "p99": min(percentile_ns(buckets, 0.99), most),
         "max": most,
     }

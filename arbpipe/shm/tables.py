@@ -1,7 +1,7 @@
 """The small tables: connections, ranges, venue state, quarantine, breaker and operator words, held uids.
 
-Each word has one writer. Where several roles have a say about the same thing (venue state, quarantine) each writes its own
-column and the worst column counts.
+Each word has one writer. Where several roles have a say about the same thing (venue state, quarantine) each writes its
+own column and the worst column counts.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 from arbpipe.identity import Venue
 from arbpipe.shm.layout import (
     CONNECTION,
+    LINE,
     NO_QUOTE,
     QUARANTINE_COLUMNS,
     RANGE,
@@ -212,12 +213,12 @@ class VenueStates:
         """Set this writer's word."""
         if self._column < 0:
             raise ValueError("this view of the venue states has no column to write")
-        self._region.store_u32(self._place.at(self._column) + 4 * venue, state)
+        self._region.store_u32(self._place.at(self._column) + LINE * venue, state)
 
     def worst(self, venue: Venue) -> VenueState:
         """The greatest state over the columns."""
         return VenueState(
-            max(self._region.load_u32(self._place.at(column) + 4 * venue) for column in range(len(VENUE_COLUMNS)))
+            max(self._region.load_u32(self._place.at(column) + LINE * venue) for column in range(len(VENUE_COLUMNS)))
         )
 
 
@@ -277,23 +278,26 @@ class Held:
         self._base, self._capacity = place.offset, place.stride // 8
 
     def store(self, uids: set[int]) -> None:
-        """Replace the set. The count is 0 while it is rewritten, so a reader that races keeps its last view.
+        """Replace the set. ``busy`` is odd while it is rewritten and another even number after each rewrite, so that a
+        reader that races, also one that a whole rewrite overtook, keeps its last view.
 
         Raises:
             ValueError: more uids than the section holds.
         """
         if len(uids) > self._capacity:
             raise ValueError(f"{len(uids)} held instruments, room for {self._capacity}")
-        self._region.store_u64(self._head + 8, 1)
+        busy = self._region.load_u64(self._head + 8) | 1  # odd already when the last writer was killed in here
+        self._region.store_u64(self._head + 8, busy)
         for index, uid in enumerate(sorted(uids)):
             self._region.store_u64(self._base + 8 * index, uid)
         self._region.store_u64(self._head, len(uids))
-        self._region.store_u64(self._head + 8, 0)
+        self._region.store_u64(self._head + 8, busy + 1)
 
     def load(self) -> set[int] | None:
         """The set, or ``None`` while it is being rewritten (keep what you knew)."""
-        if self._region.load_u64(self._head + 8):
+        before = self._region.load_u64(self._head + 8)
+        if before & 1:
             return None
         count = self._region.load_u64(self._head)
         uids = {self._region.load_u64(self._base + 8 * index) for index in range(min(count, self._capacity))}
-        return None if self._region.load_u64(self._head + 8) else uids
+        return uids if self._region.load_u64(self._head + 8) == before else None

@@ -46,7 +46,10 @@ class UsableRule:
         }
 
     def check(self, venue: Venue, uid: int, slot: int, row: Row | None, now_ns: int) -> tuple[Reason, int, int]:
-        """Return ``(reason, value, threshold)``; ``Reason.NONE`` means usable. ``now_ns`` is the age clock's."""
+        """Return ``(reason, value, threshold)``; ``Reason.NONE`` means usable. ``now_ns`` is the age clock's.
+
+        A confirmation or heartbeat of 0 is "never", also while the clock itself is younger than the threshold.
+        """
         if row is None:
             return Reason.NO_ROW, 0, 0
         if row.uid != uid:
@@ -63,13 +66,14 @@ class UsableRule:
             return Reason.OLD_EPOCH, row.epoch, epoch
         confirmed = max(self._connections.confirmed_ns(row.connection), self._rows.confirmed_ns(slot))
         age = now_ns - confirmed
-        if age > self._limits.max_confirm_age_ns:
+        if not confirmed or age > self._limits.max_confirm_age_ns:
             return Reason.NOT_CONFIRMED, age, self._limits.max_confirm_age_ns
         lag = self._connections.lag_ms(row.connection)
         if lag > self._limits.max_lag_ms:
             return Reason.LAG, lag, self._limits.max_lag_ms
-        silent = boottime_ns() - self._region.load_i64(self._heartbeats[venue])
-        if silent > self._limits.max_heartbeat_age_ns:
+        beat_ns = self._region.load_i64(self._heartbeats[venue])
+        silent = boottime_ns() - beat_ns
+        if not beat_ns or silent > self._limits.max_heartbeat_age_ns:
             return Reason.OWNER_DEAD, silent, self._limits.max_heartbeat_age_ns
         quarantine = self._quarantine.reason(slot)
         if quarantine:

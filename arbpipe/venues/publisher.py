@@ -89,6 +89,7 @@ class Publisher:
         self._last: dict[int, tuple[object, ...]] = {}  # slot → what its row says
         self._versions: dict[int, int] = {}  # slot → version of that row
         self._quarantined: set[int] = set()
+        self._alerted: set[ErrorCode] = set()
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 
@@ -155,7 +156,8 @@ class Publisher:
             flags |= RowFlag.NOT_TRADEABLE if listing.fee is not None else RowFlag.NONE
         if flags:
             yes_asks = no_asks = ()
-        says = (listing.uid, number, epoch, flags, tick_e4, listing.fee, tuple(yes_asks), tuple(no_asks))
+        terms = (listing.fee, listing.min_size_e2, listing.tradeable)
+        says = (listing.uid, number, epoch, flags, tick_e4, terms, tuple(yes_asks), tuple(no_asks))
         if self._last.get(slot) == says:
             return self._versions[slot]
         now = stamp_ns()
@@ -222,6 +224,9 @@ class Publisher:
 
     def forget(self, listing: Listing) -> None:
         """The instrument is listed no more: NO_QUOTE is written before the generation is acknowledged."""
+        if listing.slot in self._last:
+            # the row too: an attempt of an older generation reads it, and nobody will correct its prices any more
+            self.withdraw(listing, 0, 0, RowFlag.NOT_TRADEABLE, stamp_ns())
         self._costs.no_quote(listing.slot)
         self.quarantine(listing.slot, QuarantineReason.NONE)
         self._last.pop(listing.slot, None)
@@ -230,7 +235,9 @@ class Publisher:
 
     def bad(self, code: ErrorCode, text: str) -> None:
         """Count an error; the first of its kind is an alert."""
-        if self.line.error(code, text):
+        # the table forgets a kind when three others came; the alert log must not fill up with it for that
+        if self.line.error(code, text) and code not in self._alerted:
+            self._alerted.add(code)
             self.alerts.alert(code, text)
 
     def each_listed(self, listings: dict[str, Listing], action: Callable[[Listing], None]) -> None:

@@ -10,7 +10,7 @@ from collections import deque
 
 from arbpipe.clock import stamp_ns
 from arbpipe.identity import Side
-from arbpipe.shm.generation import Generation, Listing
+from arbpipe.shm.generation import HasListings, Listing
 from arbpipe.shm.row import RowFlag
 from arbpipe.shm.stats import Counter, ErrorCode
 from arbpipe.shm.tables import QuarantineReason
@@ -52,7 +52,7 @@ class KalshiFeed:
         self._crosses = CrossWatch()
         self.outbox: deque[tuple[int, tuple[str, tuple[str, ...]]]] = deque(maxlen=1024)
 
-    def list(self, generation: Generation) -> None:
+    def list(self, generation: HasListings) -> None:
         """Work with a new generation: forget what left, publish the books of what came."""
         listed = {each.native_id: each for each in generation.listings if each.venue is self._publisher.venue}
         for ticker, old in self._listings.items():
@@ -79,6 +79,8 @@ class KalshiFeed:
 
     def opened(self, number: int, age_ns: int) -> None:
         """A connection is open; its books and its sequence begin anew."""
+        if number in self._connections:
+            self.closed(number, "opened again", stamp_ns())
         self._connections[number] = _Connection(number, self._publisher.opened(number, age_ns))
 
     def closed(self, number: int, reason: str, recv_ns: int) -> None:
@@ -132,7 +134,7 @@ class KalshiFeed:
         except FrameError as error:
             self._bad_book(connection, book, error, recv_ns)
             return
-        venue_ms = delta.sending_ts_ms or delta.ts_ms or 0
+        venue_ms = _venue_ms(delta.sending_ts_ms) or _venue_ms(delta.ts_ms)
         if venue_ms:
             self._note_lag(connection, venue_ms, age_ns)
         self._applied(connection, book, venue_ms, recv_ns, age_ns)
@@ -151,12 +153,13 @@ class KalshiFeed:
             self._bad_book(connection, book, error, recv_ns)
             return
         self._unlisted(ticker)
-        if snapshot.sending_ts_ms:
-            self._note_lag(connection, snapshot.sending_ts_ms, age_ns)
+        venue_ms = _venue_ms(snapshot.sending_ts_ms)
+        if venue_ms:
+            self._note_lag(connection, venue_ms, age_ns)
         listing = self._listings.get(ticker)
         if listing is not None and not book.crossed:
             self._publisher.quarantine(listing.slot, QuarantineReason.NONE)
-        self._applied(connection, book, snapshot.sending_ts_ms or 0, recv_ns, age_ns)
+        self._applied(connection, book, venue_ms, recv_ns, age_ns)
 
     def rest_book(self, number: int, ticker: str, raw: bytes, recv_ns: int, age_ns: int) -> None:
         """Take a REST book as a snapshot: for recordings of REST books only. Live it may be 15 s old (F11)."""
@@ -177,9 +180,7 @@ class KalshiFeed:
 
     # -- helpers -----------------------------------------------------------------------------------------------------
 
-    def _applied(
-        self, connection: _Connection, book: KalshiBook, venue_ms: int, recv_ns: int, age_ns: int
-    ) -> None:
+    def _applied(self, connection: _Connection, book: KalshiBook, venue_ms: int, recv_ns: int, age_ns: int) -> None:
         """A frame was applied to ``book``: look whether it is crossed, and publish."""
         crossed = book.crossed
         if crossed:
@@ -262,3 +263,8 @@ class KalshiFeed:
     def _unlisted(self, ticker: str) -> None:
         if ticker not in self._listings:
             self._publisher.bad(ErrorCode.UNKNOWN_INSTRUMENT, f"kalshi:{ticker} is in the frames and in no catalog")
+
+
+def _venue_ms(stamp: int | None) -> int:
+    """The venue's clock, or 0 where it says none or one that no clock shows (a row holds 64 bits)."""
+    return stamp if stamp is not None and 0 < stamp < 1 << 53 else 0

@@ -11,7 +11,7 @@ from collections import deque
 
 from arbpipe.clock import stamp_ns
 from arbpipe.fixedpoint import FixedPointError, parse_price_e4
-from arbpipe.shm.generation import Generation, Listing
+from arbpipe.shm.generation import HasListings, Listing
 from arbpipe.shm.row import RowFlag
 from arbpipe.shm.stats import Counter, ErrorCode
 from arbpipe.shm.tables import QuarantineReason
@@ -53,11 +53,13 @@ class PolymarketFeed:
         self._tick_wait: set[str] = set()
         self.outbox: deque[tuple[int, tuple[str, tuple[str, ...]]]] = deque(maxlen=1024)
 
-    def list(self, generation: Generation) -> None:
+    def list(self, generation: HasListings) -> None:
         """Work with a new generation: forget what left, publish the books of what came."""
         listed = {each.native_id: each for each in generation.listings if each.venue is self._publisher.venue}
         for native_id, old in self._listings.items():
-            if native_id not in listed or listed[native_id].slot != old.slot:
+            new = listed.get(native_id)
+            # other tokens are other books, though the name is the same
+            if new is None or (new.slot, new.yes_token, new.no_token) != (old.slot, old.yes_token, old.no_token):
                 self._publisher.forget(old)
         self._listings = listed
         self._by_asset = {token: each for each in listed.values() for token in (each.yes_token, each.no_token)}
@@ -90,6 +92,8 @@ class PolymarketFeed:
 
     def opened(self, number: int, age_ns: int) -> None:
         """A connection is open; every book of it is unknown until its ``book`` frame (there is no replay)."""
+        if number in self._connections:
+            self.closed(number, "opened again", stamp_ns())
         self._connections[number] = _Connection(number, self._publisher.opened(number, age_ns))
 
     def closed(self, number: int, reason: str, recv_ns: int) -> None:
@@ -278,6 +282,8 @@ class PolymarketFeed:
             book = connection.books.get(token)
             if book is not None:
                 book.clear()
+            elif token != message.asset_id:
+                continue  # never subscribed here: nobody will send its book
             self._tick_wait.add(token)
             self.outbox.append((connection.number, ("book", (token,))))
         if listing is not None:
@@ -297,6 +303,9 @@ class PolymarketFeed:
             flags |= RowFlag.TICK_CHANGE
         if tokens & self._bad:
             flags |= RowFlag.UNVERIFIABLE
+        tick_e4 = _tick_of(book, listing)
+        if not tick_e4:
+            flags |= RowFlag.TICK_CHANGE  # unknown is never a grid
         quoted = not flags and book is not None
         return self._publisher.publish(
             listing,
@@ -305,7 +314,7 @@ class PolymarketFeed:
             flags=flags,
             venue_ms=venue_ms,
             recv_ns=recv_ns,
-            tick_e4=_tick_of(book, listing),
+            tick_e4=tick_e4,
             yes_asks=book.asks() if quoted and book else (),
             no_asks=complement(book.bids()) if quoted and book else (),
         )

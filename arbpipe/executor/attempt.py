@@ -1,0 +1,320 @@
+"""One attempt from its intents to its end, written so that a killed process can go on from the ledger alone.
+
+What is held is always computed from the ledger's fills, never remembered, so :meth:`AttemptRunner.settle` is the same code
+after the first send and after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from arbpipe.clock import AgeClock
+from arbpipe.executor.aftermath import Held, Market, StepKind, balance, next_step
+from arbpipe.executor.plan import Plan
+from arbpipe.identity import Side, Venue
+from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
+from arbpipe.shm.generation import Listing
+from arbpipe.venues.base import Action, Fill, Gateway, Order, Outcome, OutcomeState
+
+__all__ = ["AttemptRunner", "Policy", "Result", "intents_of", "new_attempt_id"]
+
+_BETWEEN_STEPS_NS = 100_000_000
+_LOOKUPS = 5
+
+
+class Result(Enum):
+    """How an attempt ended."""
+
+    NONE = "none"
+    BALANCED = "balanced"
+    UNWOUND = "unwound"
+    DUST = "dust"
+    EXPOSURE = "exposure"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How far an attempt goes to make its legs equal."""
+
+    complete_steps: int
+    unwind_steps: int
+    loss_budget_e6: int
+
+
+def new_attempt_id() -> str:
+    """128 random bits, never a sequence: a restored ledger must not make an id again (design 9.3)."""
+    return secrets.token_hex(16)
+
+
+def client_id(attempt: str, leg: int, step: int) -> str:
+    """A function of (attempt, leg, step), in the alphabet both venues take (kalshi.md 3.4)."""
+    return f"ap-{attempt}-{leg}-{step}"
+
+
+def intents_of(attempt: str, plan: Plan) -> tuple[IntentRecord, ...]:
+    """The first step's intents: every leg at its full size."""
+    return tuple(
+        IntentRecord(
+            Order(
+                client_id(attempt, number, 0),
+                leg.listing.venue,
+                leg.listing.uid,
+                leg.listing.native_id,
+                leg.side,
+                Action.BUY,
+                leg.size_e2,
+                leg.limit_e4,
+            ),
+            number,
+            0,
+            leg.proposition,
+            leg.reserve_e6,
+        )
+        for number, leg in enumerate(plan.legs)
+    )
+
+
+class AttemptRunner:
+    """Sends, records and settles. ``markets`` gives the usable claims of a cover's propositions at this moment."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        gateways: Mapping[Venue, Gateway],
+        policy: Policy,
+        clock: AgeClock,
+        sleep_until: Callable[[int], Awaitable[None]],
+        markets: Callable[[AttemptRecord], Sequence[Market]],
+        listing: Callable[[int], Listing | None],
+    ) -> None:
+        self._ledger = ledger
+        self._gateways = gateways
+        self._policy = policy
+        self._clock = clock
+        self._sleep_until = sleep_until
+        self._markets = markets
+        self._listing = listing
+
+    async def run(self, record: AttemptRecord, intents: Sequence[IntentRecord], *, concurrent: bool) -> Closing:
+        """Send the recorded legs and bring the attempt to its end."""
+        if concurrent:
+            await asyncio.gather(*(self._send(record.attempt, intent) for intent in intents))
+        else:
+            await self._send_in_turn(record, intents)
+        return await self.settle(record)
+
+    async def settle(self, record: AttemptRecord) -> Closing:
+        """From whatever the ledger says: look up what is unknown, make the legs equal, close."""
+        await self._look_up(record)
+        propositions = int(record.plan["propositions"])
+        intents = self._ledger.intents(record.attempt)
+        step = max((intent.step for intent, _ in intents), default=0)
+        completes = unwinds = 0
+        while True:
+            held, unresolved = self._held(record)
+            if unresolved:
+                break
+            may_complete = completes < self._policy.complete_steps
+            may_unwind = unwinds < self._policy.unwind_steps
+            wanted = next_step(
+                record.k,
+                propositions,
+                held,
+                self._markets(record),
+                loss_budget_e6=self._policy.loss_budget_e6,
+                may_complete=may_complete,
+                may_unwind=may_unwind,
+            )
+            if wanted.kind is StepKind.DONE:
+                break
+            if wanted.kind is StepKind.STUCK:
+                # nothing can be done at this moment: it counts against both, so that this ends
+                completes, unwinds = completes + 1, unwinds + 1
+                if not may_complete and not may_unwind:
+                    break
+                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                continue
+            if wanted.kind is StepKind.COMPLETE:
+                completes += 1
+            else:
+                unwinds += 1
+            step += 1
+            orders = [
+                IntentRecord(
+                    Order(
+                        client_id(record.attempt, number, step),
+                        order.listing.venue,
+                        order.listing.uid,
+                        order.listing.native_id,
+                        order.side,
+                        order.action,
+                        order.size_e2,
+                        order.limit_e4,
+                        order.action is Action.SELL,
+                    ),
+                    number,
+                    step,
+                    order.proposition,
+                    max(0, -order.cash_e6),
+                )
+                for number, order in enumerate(wanted.orders)
+            ]
+            self._ledger.add_intents(record.attempt, orders)
+            await asyncio.gather(*(self._send(record.attempt, intent) for intent in orders))
+            await self._look_up(record)
+        return self._close(record, propositions)
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    async def _send(self, attempt: str, intent: IntentRecord) -> Outcome:
+        outcome = await self._gateways[intent.order.venue].place(intent.order)
+        self._ledger.outcome(attempt, intent, outcome)
+        return outcome
+
+    async def _send_in_turn(self, record: AttemptRecord, intents: Sequence[IntentRecord]) -> None:
+        """Polymarket first, then Kalshi for what was really received; each proposition for the least so far."""
+        order = sorted(
+            {intent.proposition for intent in intents},
+            key=lambda p: (
+                not any(i.proposition == p and i.order.venue is Venue.POLYMARKET for i in intents),
+                min(i.order.size_e2 for i in intents if i.proposition == p),
+                p,
+            ),
+        )
+        target = record.size_e2
+        for proposition in order:
+            left = target
+            sends = []
+            for intent in (i for i in intents if i.proposition == proposition):
+                size = min(left, intent.order.size_e2)
+                left -= size
+                sends.append(self._send_resized(record.attempt, intent, size))
+            outcomes = await asyncio.gather(*sends)
+            target = min(target, sum(outcome.qty_e6 for outcome in outcomes) // 10_000)
+
+    async def _send_resized(self, attempt: str, intent: IntentRecord, size_e2: int) -> Outcome:
+        listing = self._listing(intent.order.uid)
+        least = listing.min_size_e2 if listing else 0
+        if size_e2 <= 0 or size_e2 < least:
+            outcome = Outcome(OutcomeState.NONE, (), "not sent: the legs before it received less than it needs")
+            self._ledger.outcome(attempt, intent, outcome)
+            return outcome
+        if size_e2 < intent.order.size_e2:
+            reserved = intent.reserved_e6 * size_e2 // intent.order.size_e2 + 1
+            intent = replace(intent, order=replace(intent.order, size_e2=size_e2), reserved_e6=reserved)
+            self._ledger.resize(attempt, intent.order.client_id, size_e2, reserved)
+        return await self._send(attempt, intent)
+
+    async def _look_up(self, record: AttemptRecord) -> None:
+        """Ask the venues about every order whose outcome is not known; unknown stays reserved at its worst."""
+        for number in range(_LOOKUPS):
+            open_intents = [
+                intent for intent, state in self._ledger.intents(record.attempt) if state is None or not state.settled
+            ]
+            if not open_intents:
+                return
+            if number:
+                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+            for intent in open_intents:
+                outcome = await self._gateways[intent.order.venue].lookup(intent.order)
+                if outcome.state.settled:
+                    self._ledger.outcome(record.attempt, intent, outcome)
+
+    # -- accounting --------------------------------------------------------------------------------------------------
+
+    def _held(self, record: AttemptRecord) -> tuple[list[Held], bool]:
+        """What the attempt holds by its fills, and whether an order of it is still unknown."""
+        fills = self._ledger.fills(record.attempt)
+        positions: dict[tuple[int, int, Side], list[int]] = {}
+        final: dict[tuple[int, int, Side], bool] = {}
+        unresolved = False
+        for intent, state in self._ledger.intents(record.attempt):
+            unresolved |= state is None or not state.settled
+            key = (intent.proposition, intent.order.uid, intent.order.side)
+            sums = positions.setdefault(key, [0, 0, 0, 0])
+            for fill in fills.get(intent.order.client_id, ()):
+                _add(sums, intent.order.action, fill)
+                final[key] = final.get(key, True) and fill.final
+        held = []
+        for (proposition, uid, side), (bought, cost, sold, _proceeds) in positions.items():
+            listing = self._listing(uid)
+            if listing is not None and bought > sold:
+                basis = cost * (bought - sold) // bought
+                held.append(
+                    Held(proposition, listing, side, bought - sold, basis, final.get((proposition, uid, side), True))
+                )
+        return held, unresolved
+
+    def _close(self, record: AttemptRecord, propositions: int) -> Closing:
+        fills = self._ledger.fills(record.attempt)
+        intents = self._ledger.intents(record.attempt)
+        held, unresolved = self._held(record)
+        _filled, low, _high = balance(propositions, held) if held else ([], 0, 0)
+        traded: dict[tuple[int, int, Side], list[int]] = {}
+        for intent, _state in intents:
+            sums = traded.setdefault((intent.proposition, intent.order.uid, intent.order.side), [0, 0, 0, 0])
+            for fill in fills.get(intent.order.client_id, ()):
+                _add(sums, intent.order.action, fill)
+        spent = sum(cost for _, cost, _, _ in traded.values())
+        proceeds = sum(sums[3] for sums in traded.values())
+        sold_basis = sum(-(-sums[1] * sums[2] // sums[0]) for sums in traded.values() if sums[0] and sums[2])
+        dust, exposure, loose_basis = self._loose(propositions, held, low)
+        if unresolved:
+            exposure += sum(intent.reserved_e6 for intent, state in intents if state is None or not state.settled)
+        realised = proceeds - sold_basis - loose_basis
+        total = record.k * low + proceeds - spent
+        closing = Closing(
+            _result(low, sold_basis, dust, exposure, any(fills.values())).value,
+            low,
+            total - realised,
+            realised,
+            dust,
+            exposure,
+        )
+        self._ledger.close(record.attempt, closing)
+        return closing
+
+    @staticmethod
+    def _loose(propositions: int, held: Sequence[Held], low: int) -> tuple[int, int, int]:
+        """What is held beyond the balanced sets: dust and exposure (both in e6 contracts) and what it has cost."""
+        dust = exposure = basis = 0
+        for proposition in range(propositions):
+            mine = [each for each in held if each.proposition == proposition]
+            excess = sum(each.qty_e6 for each in mine) - low
+            for each in sorted(mine, key=lambda each: each.qty_e6):
+                part = min(excess, each.qty_e6)
+                if part <= 0:
+                    continue
+                excess -= part
+                basis += -(-each.cost_e6 * part // each.qty_e6)
+                if part < max(each.listing.min_size_e2 * 10_000, 10_000):
+                    dust += part
+                else:
+                    exposure += part
+        return dust, exposure, basis
+
+
+def _add(sums: list[int], action: Action, fill: Fill) -> None:
+    cash = fill.cash_e6 - fill.released_e6
+    if action is Action.BUY:
+        sums[0] += fill.qty_e6
+        sums[1] -= cash
+    else:
+        sums[2] += fill.qty_e6
+        sums[3] += cash
+
+
+def _result(balanced: int, sold: int, dust: int, exposure: int, filled: bool) -> Result:
+    if exposure:
+        return Result.EXPOSURE
+    if balanced:
+        return Result.BALANCED
+    if sold:
+        return Result.UNWOUND
+    if dust:
+        return Result.DUST
+    return Result.UNWOUND if filled else Result.NONE

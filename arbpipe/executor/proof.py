@@ -1,0 +1,63 @@
+"""The second proof: does this basket pay what the cover promises? By payoffs, not by the catalog's state sets.
+
+The catalog proved the cover with bitmasks; here the least payoffs of the claims actually chosen are added up state by
+state, before money is spent (design 2, "Tails decide"). Both would have to be wrong in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
+
+__all__ = ["Holding", "Proof", "prove_basket", "worst_loss_e6"]
+
+
+class Holding(NamedTuple):
+    """``size_e2`` contracts of a claim for ``cost_e6``."""
+
+    claim: int
+    size_e2: int
+    cost_e6: int
+
+
+class Proof(NamedTuple):
+    """``pays``: k dollars a set in every regular state. ``floor_e6``: the least the basket pays in any tail."""
+
+    pays: bool
+    floor_e6: int
+    worst_regular_e6: int
+
+
+Payoffs = Mapping[int, tuple[Sequence[int], Sequence[int]]]
+
+
+def prove_basket(k: int, size_e2: int, basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> Proof:
+    """Add up what the basket pays at least in each state. ``payoffs``: claim → (least, most) per state, regular first.
+
+    A claim without a known payoff proves nothing.
+    """
+    if not basket or any(holding.claim not in payoffs for holding in basket) or regular < 1:
+        return Proof(False, 0, 0)
+    states = len(payoffs[basket[0].claim][0])
+    pays = [sum(holding.size_e2 * payoffs[holding.claim][0][s] for holding in basket) // 100 for s in range(states)]
+    wanted = k * size_e2 * 10_000
+    worst = min(pays[:regular])
+    floor = min(pays[regular:], default=worst)
+    return Proof(worst >= wanted, floor, worst)
+
+
+def worst_loss_e6(basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> int:
+    """The hard bound (design 9.2): the most that can be lost over every combination of leg fills and every regular
+    state, with cash paid, payoff received and bids gone.
+
+    A partly filled leg lies between not filled and filled, and the loss is linear in each leg, so the corners suffice.
+    """
+    worst = 0
+    for filled in product((False, True), repeat=len(basket)):
+        chosen = [holding for holding, yes in zip(basket, filled, strict=True) if yes]
+        cost = sum(holding.cost_e6 for holding in chosen)
+        for state in range(regular):
+            pays = sum(holding.size_e2 * payoffs[holding.claim][0][state] for holding in chosen) // 100
+            worst = max(worst, cost - pays)
+    return worst

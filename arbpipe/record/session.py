@@ -1,0 +1,343 @@
+"""One replay from beginning to end: segment, supervisor, clock, and the summary of what happened.
+
+The segment and the state folder are the session's own (a private instance); leaving the session stops every process and
+removes the segment. The ledger stays where the state folder was asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from arbpipe.catalog.pairs import load_pairs
+from arbpipe.config import Config
+from arbpipe.errors import EnvironmentRefused
+from arbpipe.fixedpoint import format_usd
+from arbpipe.identity import Venue
+from arbpipe.ledger.book import Ledger
+from arbpipe.ledger.reconcile import compare
+from arbpipe.ledger.store import LedgerStore
+from arbpipe.process import RunSpec
+from arbpipe.record.driver import ReplayDriver
+from arbpipe.record.recording import open_recordings
+from arbpipe.record.replay import step_times
+from arbpipe.shm import core
+from arbpipe.shm.ageclock import set_scaled, set_stepped
+from arbpipe.shm.generation import read_meta
+from arbpipe.shm.layout import Counts, Role, Stage
+from arbpipe.shm.row import Reason
+from arbpipe.shm.segment import Mode, Segment, default_directory
+from arbpipe.shm.stats import Counter, merged_histogram
+from arbpipe.shm.tables import FEED_ROLES, write_ranges
+from arbpipe.supervisor import Supervisor
+from arbpipe.venues.paper.account import PaperAccount
+
+__all__ = ["ReplaySession", "Summary", "counts_of", "instance_of"]
+
+_START_S = 15.0
+_STUCK_S = 30.0
+
+
+def counts_of(config: Config) -> Counts:
+    """The segment's counts of a configuration.
+
+    Raises:
+        EnvironmentRefused: they do not fit together.
+    """
+    c = config.segment
+    try:
+        return Counts(
+            slots=c.slots,
+            connections=c.connections,
+            log_capacity=c.log_capacity,
+            ring_capacity=c.ring_capacity,
+            covers=c.covers,
+        )
+    except ValueError as error:
+        raise EnvironmentRefused(f"[segment] {error}") from None
+
+
+def instance_of(mode: int) -> str:
+    """A private instance name: two replays at once do not meet."""
+    return f"{Mode.NAMES[mode].lower()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a replay did; :meth:`as_json` has the stable keys of ``replay --json``."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The keys in a stable order."""
+        return {"schema": 1, **self.values}
+
+
+class ReplaySession:
+    """A run of the whole pipeline over recordings. ``speed`` is a factor, or ``None`` for ``max``."""
+
+    def __init__(
+        self,
+        recordings: Sequence[Path],
+        pairs: Path,
+        config: Config,
+        *,
+        mode: int = Mode.REPLAY,
+        speed: float | None = None,
+        state: Path | None = None,
+        segment: Path | None = None,
+    ) -> None:
+        """Read and check everything before anything starts.
+
+        Raises:
+            EnvironmentRefused: a recording or the pairs file cannot be used.
+        """
+        self.mode = mode
+        self.config = config
+        self.speed = speed
+        self.catalog = load_pairs(pairs, kalshi_direct_member=config.executor.kalshi_direct_member)
+        loaded = [recording for path in recordings for recording in open_recordings(path)]
+        self.frames = sum(len(recording.frames) for recording in loaded)
+        self._times = step_times(loaded)
+        if not self._times:
+            raise EnvironmentRefused("the recordings hold no frame at all")
+        self.recorded_s = (self._times[-1] - self._times[0]) / 1e9
+        self._own_state = state is None
+        self.state = state or Path(tempfile.mkdtemp(prefix="arbpipe-"))
+        self.instance = instance_of(mode)
+        self.directory = segment or default_directory(self.instance)
+        self.spec = RunSpec(
+            segment=str(self.directory),
+            instance=self.instance,
+            mode=mode,
+            state=str(self.state),
+            pairs=str(pairs.resolve()),
+            config=config,
+            recordings={
+                venue.label: [str(r.path.resolve()) for r in loaded if r.venue is venue] for venue in Venue
+            },
+            supervisor=os.getpid(),
+        )
+        self.segment: Segment
+        self.supervisor: Supervisor
+        self.driver: ReplayDriver
+        self._summary: Summary | None = None
+
+    def __enter__(self) -> ReplaySession:
+        if self.spec.ledger_path().exists() and self.mode in (Mode.REPLAY, Mode.DEMO):
+            raise EnvironmentRefused(
+                f"{self.spec.ledger_path()} exists: a replay starts with an empty ledger; name another --state folder"
+            )
+        self.segment = Segment.create(self.directory, counts_of(self.config), mode=self.mode, instance=self.instance)
+        try:
+            write_ranges(self.segment)
+            # before the first frame, so that no frame is taken for one that a restarted feed has to catch up with
+            before = self._times[0] - 1
+            set_stepped(self.segment, before)
+            self.driver = ReplayDriver(self.segment, self._times)
+            if self.speed is not None:
+                # the clock starts to run when everybody is ready; until then it stands a while before the first frame
+                set_scaled(self.segment, before - int(3e9 * self.speed), int(self.speed * 1_000_000))
+            self.supervisor = Supervisor(self.segment, self.spec)
+            self.supervisor.__enter__()
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def finish(self) -> Summary:
+        """Stop the processes, say what happened, remove what was the session's own. Idempotent."""
+        if self._summary is None:
+            self.supervisor.stop()
+            try:
+                self._summary = self._summarise()
+            finally:
+                self._clean()
+        return self._summary
+
+    def _clean(self) -> None:
+        self.segment.detach()
+        Segment.destroy(self.directory)
+        if self.directory.parent.name.startswith("arbpipe-") and not any(self.directory.parent.iterdir()):
+            self.directory.parent.rmdir()
+        if self._own_state:
+            shutil.rmtree(self.state, ignore_errors=True)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def run(self, tick: Callable[[ReplaySession], bool] | None = None) -> None:
+        """Replay to the end. ``tick`` is called some times a second; it returns True to end early.
+
+        Raises:
+            TimedOut: the pipeline does not come up, or stops going on.
+        """
+        self.supervisor.wait_until(self._ready, _START_S, "the start of the pipeline")
+        moved, shown = time.monotonic(), 0.0
+        while not self.driver.finished():
+            self.supervisor.watch()
+            if self.speed is None:
+                burst = time.monotonic() + 0.02
+                while time.monotonic() < burst:
+                    if self.driver.step():
+                        moved = time.monotonic()
+                    else:
+                        time.sleep(0.0001)
+                if time.monotonic() - moved > _STUCK_S:
+                    self.supervisor.wait_until(lambda: False, 0.0, "the next step of the replay")
+            else:
+                time.sleep(0.01)
+            if tick is not None and time.monotonic() - shown > 0.2:
+                shown = time.monotonic()
+                if tick(self):
+                    return
+
+    def _ready(self) -> bool:
+        place = self.segment.section("processes")
+        record = place.record
+        assert record is not None
+        generation = self.segment.region.load_u64(self.segment.section("catalog").offset)
+        return (
+            generation > 0
+            and self.supervisor.running()
+            and all(
+                self.segment.region.load_u64(place.at(role) + record.offset("generation"))
+                for role in (*FEED_ROLES, Role.DETECTOR, Role.EXECUTOR)
+            )
+        )
+
+    # -- summary -----------------------------------------------------------------------------------------------------
+
+    def counter(self, counter: Counter, *roles: Role) -> int:
+        """A counter added up over roles (all feeds when none is named)."""
+        return sum(
+            self.segment.fields("processes", role)["counters"][counter] for role in (roles or tuple(FEED_ROLES))
+        )
+
+    def near_misses(self) -> list[dict[str, Any]]:
+        """Each cover's best edge and what was missing, best first."""
+        generation = self.segment.region.load_u64(self.segment.section("catalog").offset)
+        if not generation:
+            return []
+        meta = read_meta(self.segment.directory, generation)
+        found = []
+        for index, names in enumerate(meta["covers"]):
+            stat = self.segment.fields("cover_stats", index)
+            priced = bool(stat["best_ns"])
+            missing = Reason(stat["best_reason"] if priced else stat["reason"])
+            gate = Reason(stat["x_gate"])
+            found.append(
+                {
+                    "cover": names["name"],
+                    "kind": names["kind"],
+                    "best_edge_usd": format_usd(stat["best_edge_e6"]) if priced else None,
+                    "size": stat["best_size_e2"] / 100 if priced else None,
+                    "missing": missing.name.lower() if missing else (gate.name.lower() if gate else None),
+                    "opportunities": stat["pushed"],
+                    "attempts": stat["x_attempts"],
+                    "taken": stat["x_filled"],
+                }
+            )
+        found.sort(key=lambda each: float(each["best_edge_usd"] or "-inf"), reverse=True)
+        return found
+
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """Percentiles in microseconds per stage."""
+        stages = {
+            "frame_to_row": Stage.FRAME_TO_ROW,
+            "row_to_opportunity": Stage.ROW_TO_OPPORTUNITY,
+            "opportunity_to_intent": Stage.OPPORTUNITY_TO_INTENT,
+            "opportunity_to_paper": Stage.OPPORTUNITY_TO_PAPER,
+        }
+        table = {}
+        for name, stage in stages.items():
+            one = merged_histogram(self.segment, stage)
+            table[name] = {
+                "p50": one["p50"] / 1000,
+                "p99": one["p99"] / 1000,
+                "max": one["max"] / 1000,
+                "count": one["count"],
+            }
+        return table
+
+    def _matches(self, ledger: Ledger) -> tuple[bool, list[str]]:
+        """Whether the ledger says what the paper venue says, read after every process ended."""
+        account = PaperAccount(self.spec.ledger_path("paper-venue"), {})
+        try:
+            cash = ledger.cash()
+            found = [
+                difference.what
+                for venue in Venue
+                for difference in compare(
+                    venue.label,
+                    ledger.positions(venue),
+                    account.positions(venue),
+                    cash.get(venue, 0),
+                    account.cash_e6(venue),
+                )
+            ]
+        finally:
+            account.close()
+        return not found, found
+
+    def _summarise(self) -> Summary:
+        path = self.spec.ledger_path()
+        totals: dict[str, int] = dict.fromkeys(
+            ("attempts", "locked_e6", "realised_e6", "dust_e6", "exposure_e6", "balanced", "unwound", "open", "none"), 0
+        )
+        matches, differences = True, list[str]()
+        if path.exists():
+            store = LedgerStore(path, self.spec.mode_name)
+            ledger = Ledger(store)
+            try:
+                if not store.empty:
+                    store.verify()
+                    totals = ledger.totals()
+                    matches, differences = self._matches(ledger)
+            finally:
+                store.close()
+        alerts = self.state / "alerts.log"
+        return Summary(
+            {
+                "mode": self.spec.mode_name,
+                "core": core.CORE,
+                "frames": self.counter(Counter.FRAMES),
+                "sequenced": self.counter(Counter.SEQUENCED),
+                "instruments": len(self.catalog.instruments),
+                "covers": len(self.catalog.covers),
+                "gaps": self.counter(Counter.GAPS),
+                "hash_checked": self.counter(Counter.HASH_CHECKED),
+                "hash_mismatches": self.counter(Counter.HASH_MISMATCHES),
+                "hash_unchecked": self.counter(Counter.HASH_UNCHECKED),
+                "crossed": self.counter(Counter.CROSSED),
+                "bad_frames": self.counter(Counter.BAD_FRAMES),
+                "opportunities": self.counter(Counter.OPPORTUNITIES, Role.DETECTOR),
+                "near_misses": self.near_misses(),
+                "attempts": totals["attempts"],
+                "balanced": totals["balanced"],
+                "unwound": totals["unwound"],
+                "empty": totals["none"],
+                "unresolved": totals["open"],
+                "open_exposure_contracts": totals["exposure_e6"] / 1e6,
+                "dust_contracts": totals["dust_e6"] / 1e6,
+                "locked_pnl_usd": format_usd(totals["locked_e6"]),
+                "realised_pnl_usd": format_usd(totals["realised_e6"]),
+                "ledger_matches_venues": matches,
+                "differences": differences,
+                "restarts": self.supervisor.restarts,
+                "alerts": len(alerts.read_text().splitlines()) if alerts.exists() else 0,
+                "latency_us": self.latencies(),
+            }
+        )

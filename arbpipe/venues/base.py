@@ -1,0 +1,117 @@
+"""What the executor knows of a venue: orders, outcomes, fills, positions, cash. Nothing else of a venue reaches it.
+
+An order names its own ``client_id``, a function of (attempt, leg, step): sending the same order again is the same order.
+A gateway never guesses: what it cannot know is :attr:`OutcomeState.UNKNOWN`, and unknown stays reserved at its worst.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from arbpipe.identity import Side, Venue
+
+__all__ = ["Action", "Fill", "Gateway", "Order", "Outcome", "OutcomeState", "Position"]
+
+
+class Action(Enum):
+    """What an order does with contracts of its side."""
+
+    BUY = "buy"
+    SELL = "sell"
+
+
+class OutcomeState(Enum):
+    """What became of an order (design 9.5)."""
+
+    FILLED = "filled"
+    PARTIAL = "partial"
+    NONE = "none"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing about this order can change any more."""
+        return self is not OutcomeState.UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An immediate-or-cancel order for contracts of one side, limited in that side's own price.
+
+    ``reduce_only``: it may only lower a position that is held. ``size_e2`` contracts, ``price_e4`` the worst price.
+    """
+
+    client_id: str
+    venue: Venue
+    uid: int
+    native_id: str
+    side: Side
+    action: Action
+    size_e2: int
+    price_e4: int
+    reduce_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """One fill in the venue's own figures. ``cash_e6`` is what it did to our cash, fee included (buys are negative).
+
+    ``released_e6``: so many pairs of YES and NO were netted by this fill and paid out at a dollar each, which is part of
+    ``cash_e6``; negative where selling what was netted before took that dollar again. ``final``: it cannot be reverted.
+    """
+
+    fill_id: str
+    qty_e6: int
+    price_e4: int
+    fee_e6: int
+    cash_e6: int
+    released_e6: int = 0
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the venue says about an order."""
+
+    state: OutcomeState
+    fills: tuple[Fill, ...] = ()
+    reason: str = ""
+
+    @property
+    def qty_e6(self) -> int:
+        """Contracts filled."""
+        return sum(fill.qty_e6 for fill in self.fills)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What the account holds of one instrument; a venue that nets has at most one of the two."""
+
+    uid: int
+    yes_e6: int
+    no_e6: int
+
+
+class Gateway(Protocol):
+    """Orders of one venue."""
+
+    venue: Venue
+
+    async def place(self, order: Order) -> Outcome:
+        """Send an order and wait for its outcome. Idempotent by ``client_id``. Never raises for what a venue does."""
+        ...
+
+    async def lookup(self, order: Order) -> Outcome:
+        """What became of an order that may or may not have been sent; UNKNOWN without the venue's own evidence."""
+        ...
+
+    async def positions(self) -> tuple[Position, ...]:
+        """Everything the account holds, as the venue states it."""
+        ...
+
+    async def cash_e6(self) -> int:
+        """The account's cash, as the venue states it."""
+        ...
