@@ -62,8 +62,8 @@ class Supervisor:
         self._lock = RoleLock(segment.directory, Role.SUPERVISOR.label)
         self._line = ProcessLine(segment, Role.SUPERVISOR)
         self._line.begin()
-        self._run_file = Path(spec.state) / "run.json"
-        self._run_file.parent.mkdir(parents=True, exist_ok=True)
+        Path(spec.state).mkdir(parents=True, exist_ok=True)
+        self._run_file = segment.directory / "run.json"
         self._run_file.write_bytes(encode_spec(spec))
         self._cpus = {
             Role.FEED_KALSHI: spec.config.feeds.kalshi_cpus,
@@ -174,6 +174,14 @@ class Supervisor:
             and region.load_u32(place.at(child.role) + PROCESS.offset("state")) == ProcessState.RUN
             for child in self._children.values()
         )
+
+    def kill(self) -> None:
+        """End every child at once, without order."""
+        for child in self._children.values():
+            if child.process is not None:
+                child.process.kill()
+                child.process.wait()
+                child.process = None
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

@@ -55,6 +55,9 @@ def test_the_default_file_names_every_key_and_says_the_default(tmp_path: Path) -
 def test_every_key_is_read_from_file_environment_and_flag_in_that_order(
     section: str, key: str, kind: Any, default: Any, tmp_path: Path
 ) -> None:
+    in_file: Any
+    in_environment: Any
+    by_flag: Any
     if kind is bool:
         in_file, in_environment, by_flag = not default, default, not default
     elif kind is int:
@@ -194,13 +197,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     assert "cannot read" in refusal(tmp_path / "absent.toml")
     assert "is not valid TOML" in refusal(written(tmp_path, "[limits\n"))
     path = tmp_path / "latin.toml"
-    path.write_bytes(b"[paths]\nstate = \"\xe9\"\n")
+    path.write_bytes(b'[paths]\nstate = "\xe9"\n')
     assert "is not valid TOML" in refusal(path)
 
 
-def test_the_file_in_force_is_flag_then_environment_then_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_file_in_force_is_flag_then_environment_then_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_config(None, {}) is None
     here = written(tmp_path, "")
@@ -210,7 +211,7 @@ def test_the_file_in_force_is_flag_then_environment_then_here(
     assert find_config(None, {}) == here.resolve()
     assert find_config(None, environ) == (tmp_path / "env.toml").resolve()
     assert find_config("flag.toml", environ) == (tmp_path / "flag.toml").resolve()
-    with pytest.raises(EnvironmentRefused, match="no configuration file at nowhere.toml: create one with"):
+    with pytest.raises(EnvironmentRefused, match=r"no configuration file at nowhere\.toml: create one with"):
         find_config("nowhere.toml", environ)
     with pytest.raises(EnvironmentRefused):
         find_config(None, {"ARBPIPE_CONFIG": "nowhere.toml"})

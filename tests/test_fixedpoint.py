@@ -95,9 +95,9 @@ def test_a_number_of_more_than_40_characters_is_refused() -> None:
 
 
 def test_the_message_names_the_value_and_the_unit() -> None:
-    with pytest.raises(FixedPointError, match="'0.12345' has more than 4 decimals \\(a price in dollars expected\\)"):
+    with pytest.raises(FixedPointError, match=r"'0\.12345' has more than 4 decimals \(a price in dollars expected\)"):
         parse_price_e4("0.12345")
-    with pytest.raises(FixedPointError, match="'x' is not a decimal number \\(a size in contracts expected\\)"):
+    with pytest.raises(FixedPointError, match=r"'x' is not a decimal number \(a size in contracts expected\)"):
         parse_size_e2("x")
 
 

@@ -81,8 +81,11 @@ def _ptr(lengths: Iterable[int]) -> npt.NDArray[Any]:
     return np.concatenate(([0], np.cumsum(list(lengths), dtype=np.uint64))).astype(np.uint32)
 
 
-def _meta(instrument: Instrument) -> dict[str, Any]:
+def _meta(instrument: Instrument, slot: int) -> dict[str, Any]:
     return {
+        # slot and venue stand in the arrays too; here for probes, which read no arrays
+        "slot": slot,
+        "venue": instrument.venue.label,
         "native_id": instrument.native_id,
         "title": instrument.title,
         "yes_label": instrument.yes_label,
@@ -156,10 +159,11 @@ def flatten(
         "pay_least": least,
         "pay_most": most,
     }
-    arrays = {name: np.asarray(values[name]).astype(np.dtype(ARRAYS[name])) for name in ARRAYS}
+    # the dtype at once: numpy would read uids below and above 2^63 together as floats, and round them
+    arrays = {name: np.asarray(values[name], np.dtype(ARRAYS[name])) for name in ARRAYS}
     meta = {
-        "instruments": [_meta(i) for i in instruments],
-        "covers": [{"name": cover.name, "kind": cover.kind.name.lower()} for cover in covers],
+        "instruments": [_meta(i, slots[i.uid]) for i in instruments],
+        "covers": [{"name": cover.name, "kind": cover.kind.name.lower(), "event": cover.event} for cover in covers],
         "events": events,
         "relations": {str(relation_slots[r.id]): [r.id, r.name] for r in catalog.relations},
         "venues": {str(int(venue)): venue.label for venue in Venue},

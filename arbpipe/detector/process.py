@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
+import numpy as np
+
 from arbpipe.clock import ClockMode, stamp_ns
 from arbpipe.detector.funnel import CoverFunnel
 from arbpipe.detector.kernel import Kernel
@@ -25,6 +27,7 @@ __all__ = ["Detector", "run_detector"]
 
 _POLL_S: Final = 0.0003
 _MS: Final = 1_000_000
+_NEAR_MISSES: Final = 32
 
 
 class Detector:
@@ -58,7 +61,8 @@ class Detector:
         self._generation: Generation | None = None
         self._kernel: Kernel | None = None
         self._pushed: dict[tuple[int, ...], int] = {}
-        self._best_look: list[int] = []
+        self._best_look = np.empty(0, np.int64)
+        self._least_size: list[int] = []
         self._next_sweep = 0
         self._swept = False
 
@@ -86,7 +90,11 @@ class Detector:
         self._kernel = Kernel(self._segment.array("cost_e6"), generation)
         for cover in generation.covers:
             self._funnel.adopt(cover.number, cover.cover_id)
-        self._best_look = [-(1 << 62)] * len(generation.covers)
+        self._best_look = np.full(len(generation.covers), -(1 << 62), np.int64)
+        self._least_size = [
+            max(generation.by_slot[slot_of(claim)].min_size_e2 for claims in cover.propositions for claim in claims)
+            for cover in generation.covers
+        ]
         self._pushed.clear()
         self._line.acknowledge(number)
         self._next_sweep = 0
@@ -122,30 +130,35 @@ class Detector:
     def _sweep(self) -> None:
         assert self._kernel is not None
         self._line.add(Counter.SWEEPS)
-        for cover, edge in enumerate(self._kernel.sweep().tolist()):
-            if edge >= self._min_edge or edge > self._best_look[cover]:
-                self._look(cover, edge)
+        looks = self._kernel.sweep()
+        for cover in np.flatnonzero(looks >= self._min_edge).tolist():
+            self._look(cover, int(looks[cover]))
+        # a few near-misses each time; those that cannot be priced now come again
+        better = np.flatnonzero((looks > self._best_look) & (looks < self._min_edge))[:_NEAR_MISSES]
+        for cover in better.tolist():
+            self._look(cover, int(looks[cover]))
 
     def _look(self, index: int, first_look_e6: int) -> None:
         """Price a cover exactly if its first look is a hit, or is the best so far (a near-miss worth telling)."""
-        better = first_look_e6 > self._best_look[index]
-        if first_look_e6 < self._min_edge and not better:
+        hit = first_look_e6 >= self._min_edge
+        if not hit and first_look_e6 <= self._best_look[index]:
             return
-        self._best_look[index] = max(self._best_look[index], first_look_e6)
         assert self._generation is not None
         cover = self._generation.covers[index]
         now = self._process.clock.now_ns()
         quotes, rows, missing = self._quotes(cover, now)
-        edge = edge_at_minimum(cover.k, quotes)
-        if isinstance(edge, Refusal):
+        edge = edge_at_minimum(cover.k, quotes, self._least_size[index])
+        if isinstance(edge, Edge) and missing is None:
+            # only with every claim in it is the look the best that the cover can say of itself
+            self._best_look[index] = max(int(self._best_look[index]), first_look_e6)
+        if hit:
+            self._line.add(Counter.HITS)
+            self._take(cover, quotes, rows, edge, missing, now)
+        elif isinstance(edge, Refusal):
             refusal = missing if edge.reason is Reason.NO_QUOTE and missing else edge
             self._funnel.refused(index, refusal.reason, refusal.value, refusal.threshold, now)
-            return
-        if first_look_e6 < self._min_edge:
+        else:
             self._funnel.priced(index, edge.edge_e6, edge.size_e2, now, Reason.EDGE)
-            return
-        self._line.add(Counter.HITS)
-        self._take(cover, quotes, rows, edge, now)
 
     def _quotes(self, cover: CoverEntry, now: int) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
         """Every usable claim of every proposition; a claim that fails is left out and the cover goes on without it."""
@@ -172,7 +185,15 @@ class Detector:
             quotes.append(found)
         return quotes, rows, missing
 
-    def _take(self, cover: CoverEntry, quotes: list[list[Quote]], rows: dict[int, Row], edge: Edge, now: int) -> None:
+    def _take(
+        self,
+        cover: CoverEntry,
+        quotes: list[list[Quote]],
+        rows: dict[int, Row],
+        edge: Edge | Refusal,
+        missing: Refusal | None,
+        now: int,
+    ) -> None:
         sized = size_cover(
             cover.k,
             quotes,
@@ -180,20 +201,26 @@ class Detector:
             max_edge_e6=self._max_edge,
             max_size_e2=self._max_size,
         )
+        if isinstance(edge, Edge):
+            self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, _reason_of(sized))
         if isinstance(sized, Refusal):
-            self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, sized.reason)
+            if sized.reason is Reason.NO_QUOTE and missing:
+                sized = missing
             self._funnel.refused(cover.number, sized.reason, sized.value, sized.threshold, now)
             if sized.reason in (Reason.EDGE_TOO_LARGE, Reason.ONE_INSTRUMENT):
                 self._alarm(cover, quotes, sized)
             return
-        self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, Reason.NONE)
         key = (cover.cover_id, *(word for leg in sized.legs for word in (leg.quote.uid, leg.quote.version)))
-        if now - self._pushed.get(key, -(1 << 62)) < self._repush_ns:
+        before = self._pushed.get(key)
+        if before is not None and now - before < self._repush_ns:
             return
         if len(self._pushed) > 4096:
             self._pushed.clear()
         self._pushed[key] = now
         self._push(cover, sized, rows, now)
+        if before is None:
+            # a repetition says nothing about how fast we see a change
+            self._latency.record(stamp_ns() - max(rows[slot_of(leg.quote.claim)].publish_ns for leg in sized.legs))
 
     def _push(self, cover: CoverEntry, sized: Sized, rows: dict[int, Row], now: int) -> None:
         assert self._generation is not None
@@ -228,7 +255,6 @@ class Detector:
                 legs,
             )
         )
-        self._latency.record(stamp_ns() - published)
         self._funnel.pushed(cover.number)
         self._line.add(Counter.OPPORTUNITIES)
 
@@ -254,6 +280,10 @@ class Detector:
             f"{cover.name}: an edge of {format_usd(refusal.value)} a contract ({refusal.reason.name}) is a wrong pair "
             f"or a wrong book: quarantined {names}",
         )
+
+
+def _reason_of(sized: Sized | Refusal) -> Reason:
+    return sized.reason if isinstance(sized, Refusal) else Reason.NONE
 
 
 def run_detector(process: Process) -> None:

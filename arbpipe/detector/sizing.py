@@ -101,8 +101,7 @@ def size_cover(
         dust = [leg for leg in result.legs if leg.size_e2 < leg.quote.min_size_e2]
         if not dust:
             break
-        # one at a time, the cheapest first: its share may be all that another claim lacks for its own minimum
-        worst = min(dust, key=lambda leg: _unit_e6(leg.quote.fee, leg.quote.levels[0][0]))
+        worst = min(dust, key=_first_to_leave)
         left[worst.proposition] = [quote for quote in left[worst.proposition] if quote.claim != worst.quote.claim]
         if not left[worst.proposition]:
             return Refusal(Reason.MIN_SIZE, worst.size_e2, worst.quote.min_size_e2)
@@ -112,6 +111,14 @@ def size_cover(
         # rounding of the fees ate it: only for very small sizes
         return Refusal(Reason.EDGE, 100 * result.edge_e6 // result.size_e2, min_edge_e6)
     return result
+
+
+def _first_to_leave(leg: SizedLeg) -> tuple[bool, int]:
+    """Of dusty claims one leaves at a time, as its share may be all that another lacks for its own minimum: first
+    those whose whole depth is below their minimum, then the cheapest, which had the first choice already."""
+    quote = leg.quote
+    depth = sum(size for _, size in quote.levels)
+    return depth >= quote.min_size_e2, min(_unit_e6(quote.fee, price) for price, _ in quote.levels)
 
 
 def _walk(
@@ -170,14 +177,15 @@ def _walk(
     return Sized(size, edge, best or 0, legs)
 
 
-def edge_at_minimum(k: int, propositions: Sequence[Sequence[Quote]]) -> Edge | Refusal:
+def edge_at_minimum(k: int, propositions: Sequence[Sequence[Quote]], size_e2: int = 0) -> Edge | Refusal:
     """The cover's edge per contract at the smallest size every listed claim may trade: what near-misses report.
 
     For each proposition the cheapest single claim at that size, through its depth, with exact fees (design 2, "edge").
+    ``size_e2``: that size, where claims are listed that are not among the quotes; else the quotes' greatest minimum.
     """
     if not all(propositions):
         return Refusal(Reason.NO_QUOTE, 0, 0)
-    size = max(quote.min_size_e2 for quotes in propositions for quote in quotes)
+    size = max(size_e2, *(quote.min_size_e2 for quotes in propositions for quote in quotes))
     total = 0
     for quotes in propositions:
         costs = [cost for quote in quotes if (cost := _cost_at(quote, size)) is not None]

@@ -24,6 +24,8 @@ __all__ = ["AttemptRunner", "Policy", "Result", "intents_of", "new_attempt_id"]
 
 _BETWEEN_STEPS_NS = 100_000_000
 _LOOKUPS = 5
+_PATIENCE_NS = 30_000_000_000
+_DUST_PATIENCE_NS = 1_000_000_000
 
 
 class Result(Enum):
@@ -109,11 +111,12 @@ class AttemptRunner:
 
     async def settle(self, record: AttemptRecord) -> Closing:
         """From whatever the ledger says: look up what is unknown, make the legs equal, close."""
-        await self._look_up(record)
+        await self.look_up(record)
         propositions = int(record.plan["propositions"])
         intents = self._ledger.intents(record.attempt)
         step = max((intent.step for intent, _ in intents), default=0)
         completes = unwinds = 0
+        began_ns = self._clock.now_ns()
         while True:
             held, unresolved = self._held(record)
             if unresolved:
@@ -132,9 +135,9 @@ class AttemptRunner:
             if wanted.kind is StepKind.DONE:
                 break
             if wanted.kind is StepKind.STUCK:
-                # nothing can be done at this moment: it counts against both, so that this ends
-                completes, unwinds = completes + 1, unwinds + 1
-                if not may_complete and not may_unwind:
+                # nothing can be done at this moment; what no order is small enough for waits a second, no longer
+                patience_ns = _DUST_PATIENCE_NS if self._only_dust(propositions, held) else _PATIENCE_NS
+                if not (may_complete or may_unwind) or self._clock.now_ns() - began_ns > patience_ns:
                     break
                 await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
                 continue
@@ -165,7 +168,7 @@ class AttemptRunner:
             ]
             self._ledger.add_intents(record.attempt, orders)
             await asyncio.gather(*(self._send(record.attempt, intent) for intent in orders))
-            await self._look_up(record)
+            await self.look_up(record)
         return self._close(record, propositions)
 
     # -- sending -----------------------------------------------------------------------------------------------------
@@ -209,7 +212,7 @@ class AttemptRunner:
             self._ledger.resize(attempt, intent.order.client_id, size_e2, reserved)
         return await self._send(attempt, intent)
 
-    async def _look_up(self, record: AttemptRecord) -> None:
+    async def look_up(self, record: AttemptRecord) -> None:
         """Ask the venues about every order whose outcome is not known; unknown stays reserved at its worst."""
         for number in range(_LOOKUPS):
             open_intents = [
@@ -277,6 +280,11 @@ class AttemptRunner:
         )
         self._ledger.close(record.attempt, closing)
         return closing
+
+    def _only_dust(self, propositions: int, held: Sequence[Held]) -> bool:
+        """Whether what is unequal is too small for every order that could be sent."""
+        _filled, low, _high = balance(propositions, held)
+        return self._loose(propositions, held, low)[1] == 0
 
     @staticmethod
     def _loose(propositions: int, held: Sequence[Held], low: int) -> tuple[int, int, int]:

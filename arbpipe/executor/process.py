@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,20 +15,20 @@ from arbpipe.errors import SafetyRefused
 from arbpipe.executor.aftermath import Market
 from arbpipe.executor.attempt import AttemptRunner, Policy, intents_of, new_attempt_id
 from arbpipe.executor.gates import Conflicts, ExecutorFunnel, Gates
-from arbpipe.executor.plan import Plan, Refusal, make_plan
+from arbpipe.executor.plan import Refusal
+from arbpipe.executor.pricing import Pricer
 from arbpipe.fixedpoint import format_usd, parse_money_e6
-from arbpipe.identity import Side, Venue, side_of, slot_of
-from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger, Usage, day_start_ns
+from arbpipe.identity import Venue, side_of, slot_of
+from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger, day_start_ns
 from arbpipe.ledger.reconcile import Difference, reconcile
 from arbpipe.ledger.store import LedgerStore
 from arbpipe.process import Process
 from arbpipe.risk.breaker import Breaker
-from arbpipe.risk.limits import Limits, Refused, Request, UsageView, check
 from arbpipe.shm.generation import CoverEntry, Generation, Listing
 from arbpipe.shm.layout import Role, Stage
 from arbpipe.shm.locks import RoleLock
 from arbpipe.shm.opportunity import Doorbell, Opportunity, OpportunityReader
-from arbpipe.shm.row import Reason, Row, RowReader
+from arbpipe.shm.row import Reason
 from arbpipe.shm.stats import IDLE_FOR_EVER, Counter, ErrorCode, Histogram, ProcessState
 from arbpipe.shm.tables import Held
 from arbpipe.shm.usable import Freshness, UsableRule
@@ -40,7 +40,6 @@ _MS: Final = 1_000_000
 _IDLE_S: Final = 0.02
 _STEP_POLL_S: Final = 0.0002
 _STOP_S: Final = 1.5
-_TRIES: Final = 3
 
 
 class Sleepers:
@@ -86,12 +85,9 @@ class Executor:
         self._clock = process.clock
         self.ledger = ledger
         self._gateways = gateways
-        self._usable = usable
         self._sleepers = sleepers
         self._breaker = breaker
-        self._limits = Limits.of(config.limits)
-        self._min_edge = parse_money_e6(config.detector.min_edge_usd)
-        self._rows = RowReader(segment)
+        self._pricer = Pricer(segment, config, usable, ledger, process.clock)
         self._conflicts = Conflicts(config.executor.cooldown_ms * _MS)
         self._gates = Gates(segment, self._conflicts)
         self._funnel = ExecutorFunnel(segment)
@@ -107,10 +103,14 @@ class Executor:
         self._runner = AttemptRunner(
             ledger,
             gateways,
-            Policy(config.executor.complete_steps, config.executor.unwind_steps, self._limits.loss_budget),
+            Policy(
+                config.executor.complete_steps,
+                config.executor.unwind_steps,
+                parse_money_e6(config.limits.loss_budget_usd),
+            ),
             self._clock,
             sleepers.sleep_until,
-            self._markets,
+            self._markets_of,
             self.listing,
         )
 
@@ -128,25 +128,38 @@ class Executor:
             self._listings.update(self.generation.by_uid)
             self._line.acknowledge(number)
 
+    def _markets_of(self, record: AttemptRecord) -> list[Market]:
+        listed = self.generation.by_uid if self.generation else self._listings
+        return self._pricer.markets(record, self._listings, listed)
+
     # -- recovery ----------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Before trading: settle what was in flight, then compare with the venues.
+        """Before trading: what was in flight is asked of the venues, then the ledger is compared with them; legs that are
+        unequal go on from there while their conflict groups stay closed.
 
         Raises:
             SafetyRefused: the ledger and a venue disagree.
         """
+        pending = []
         for attempt in self.ledger.open_attempts():
-            uids = frozenset(int(uid, 16) for uid in attempt.record.plan["group"])
-            self._conflicts.busy[attempt.record.attempt] = uids
+            record = attempt.record
+            self._conflicts.busy[record.attempt] = frozenset(int(uid, 16) for uid in record.plan["group"])
             if attempt.state == "stuck":
+                self._line.add(Counter.UNRESOLVED)
                 continue
-            closing = await self._runner.settle(attempt.record)
-            self._ended(attempt.record, closing)
+            await self._runner.look_up(record)
+            pending.append(record)
         differences = await reconcile(self.ledger, self._gateways.values())
         if differences:
             self._differ(differences)
             raise SafetyRefused(f"the ledger does not agree with the venues: {differences[0].what}")
+        for record in pending:
+            self._spawn(self._settle(record))
+        self._store_held()
+
+    async def _settle(self, record: AttemptRecord) -> None:
+        self._ended(record, await self._runner.settle(record))
         self._store_held()
 
     def _differ(self, differences: Sequence[Difference]) -> None:
@@ -175,7 +188,8 @@ class Executor:
             self._refuse(opportunity, passed, now)
             return
         cover, uids = passed
-        plan = self._plan(opportunity, cover, now)
+        assert self.generation is not None
+        plan = self._pricer.plan(opportunity, cover, self.generation, now)
         if isinstance(plan, Refusal):
             self._refuse(opportunity, plan, now)
             return
@@ -199,7 +213,7 @@ class Executor:
             },
         )
         intents = intents_of(attempt, plan)
-        refused = self.ledger.begin(record, intents, lambda usage: self._check(usage, plan))
+        refused = self.ledger.begin(record, intents, lambda usage: self._pricer.check(usage, plan))
         if refused is not None:
             self._refuse(opportunity, Refusal(refused.reason, refused.value, refused.threshold), now)
             return
@@ -211,9 +225,10 @@ class Executor:
         concurrent = all(leg.depth_e2 >= 3 * leg.size_e2 for leg in plan.legs) and any(
             leg.listing.venue is Venue.KALSHI for leg in plan.legs
         )
-        task = asyncio.get_running_loop().create_task(
-            self._attempt(record, cover, opportunity, intents, concurrent)
-        )
+        self._spawn(self._attempt(record, cover, opportunity, intents, concurrent))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         self._line.set(Counter.IN_FLIGHT, len(self._tasks))
         task.add_done_callback(self._done)
@@ -237,85 +252,6 @@ class Executor:
             self._funnel.refused(opportunity.cover, opportunity.cover_id, refusal, now)
         elif refusal.reason is Reason.GENERATION:
             self._line.add(Counter.UNKNOWN_GENERATION)
-
-    def _check(self, usage: Usage, plan: Plan) -> Refused | None:
-        view = UsageView(usage.event, usage.venue, usage.total, usage.tail_event, usage.tail_total, usage.cash)
-        cover = plan.cover
-        floor = plan.floor_e6 if not cover.tails_accepted else cover.floor_e6 * plan.size_e2 // 100
-        return check(self._limits, view, Request(cover.event, plan.cash, cover.tails_accepted, floor))
-
-    # -- planning ----------------------------------------------------------------------------------------------------
-
-    def _plan(self, opportunity: Opportunity, cover: CoverEntry, now: int) -> Plan | Refusal:
-        """Re-read every leg, verified versions only; price and prove; shrink to what the loss bounds and limits allow."""
-        assert self.generation is not None
-        rows: dict[int, Row] = {}
-        for leg in opportunity.legs:
-            slot = slot_of(leg.claim)
-            listing = self.generation.by_slot[slot]
-            row = self._rows.read(slot)
-            reason, value, threshold = self._usable.check(listing.venue, leg.uid, slot, row, now)
-            if reason or row is None:
-                return Refusal(reason, value, threshold)
-            if self._rows.verified(slot) != row.version:
-                return Refusal(Reason.UNVERIFIED, self._rows.verified(slot), row.version)
-            rows[slot] = row
-        payoffs, regular = self.generation.payoffs(cover.group)
-        generation = self.generation
-        size = opportunity.size_e2
-        for _ in range(_TRIES):
-            plan = make_plan(
-                cover,
-                opportunity.legs,
-                size,
-                rows,
-                lambda claim: generation.by_slot[slot_of(claim)],
-                payoffs,
-                regular,
-                self._min_edge,
-            )
-            if isinstance(plan, Refusal):
-                return plan
-            smaller, refusal = self._fit(plan)
-            if refusal is None:
-                return plan
-            if smaller <= 0:
-                return refusal
-            size = smaller
-        return refusal or Refusal(Reason.LIMIT_UNHEDGED)
-
-    def _fit(self, plan: Plan) -> tuple[int, Refusal | None]:
-        """Does the plan respect the loss bounds and limits? If not: the size that would, in whole contracts."""
-        limits = self._limits
-        if plan.hard_e6 > limits.unhedged:
-            size = plan.size_e2 * limits.unhedged // plan.hard_e6
-            return size // 100 * 100, Refusal(Reason.LIMIT_UNHEDGED, plan.hard_e6, limits.unhedged)
-        if plan.expected_e6 > limits.loss_budget:
-            size = plan.size_e2 * limits.loss_budget // plan.expected_e6
-            return size // 100 * 100, Refusal(Reason.LIMIT_UNHEDGED, plan.expected_e6, limits.loss_budget)
-        refused = self._check(self.ledger.usage(), plan)
-        if refused is None:
-            return plan.size_e2, None
-        at_stake = sum(plan.cash.values())
-        size = plan.size_e2 * max(0, at_stake - refused.room_e6) // at_stake
-        return size // 100 * 100, Refusal(refused.reason, refused.value, refused.threshold)
-
-    def _markets(self, record: AttemptRecord) -> list[Market]:
-        """Every usable, verified claim of the attempt's propositions now."""
-        now = self._clock.now_ns()
-        found = []
-        for proposition, claims in enumerate(record.plan["claims"]):
-            for text, side_number in claims:
-                listing = self._listings.get(int(text, 16))
-                if listing is None or (self.generation and listing.uid not in self.generation.by_uid):
-                    continue
-                row = self._rows.read(listing.slot)
-                reason, _, _ = self._usable.check(listing.venue, listing.uid, listing.slot, row, now)
-                if reason or row is None or row.fee is None or self._rows.verified(listing.slot) != row.version:
-                    continue
-                side = Side(side_number)
-                found.append(Market(proposition, listing, side, row.asks(side), row.bids(side), row.fee))
-        return found
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 

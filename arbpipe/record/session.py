@@ -6,6 +6,7 @@ removes the segment. The ledger stays where the state folder was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -17,22 +18,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
+
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config
-from arbpipe.errors import EnvironmentRefused
+from arbpipe.errors import EnvironmentRefused, SafetyRefused
 from arbpipe.fixedpoint import format_usd
 from arbpipe.identity import Venue
 from arbpipe.ledger.book import Ledger
 from arbpipe.ledger.reconcile import compare
 from arbpipe.ledger.store import LedgerStore
-from arbpipe.process import RunSpec
+from arbpipe.process import RunSpec, read_spec
 from arbpipe.record.driver import ReplayDriver
 from arbpipe.record.recording import open_recordings
 from arbpipe.record.replay import step_times
 from arbpipe.shm import core
-from arbpipe.shm.ageclock import set_scaled, set_stepped
+from arbpipe.shm.ageclock import SegmentClock, set_scaled, set_stepped
 from arbpipe.shm.generation import read_meta
 from arbpipe.shm.layout import Counts, Role, Stage
+from arbpipe.shm.locks import held_locks
 from arbpipe.shm.row import Reason
 from arbpipe.shm.segment import Mode, Segment, default_directory
 from arbpipe.shm.stats import Counter, merged_histogram
@@ -44,6 +48,8 @@ __all__ = ["ReplaySession", "Summary", "counts_of", "instance_of"]
 
 _START_S = 15.0
 _STUCK_S = 30.0
+_LEAD_S = 1.0
+_TEMPORARY = "arbpipe-state-"
 
 
 def counts_of(config: Config) -> Counts:
@@ -68,6 +74,22 @@ def counts_of(config: Config) -> Counts:
 def instance_of(mode: int) -> str:
     """A private instance name: two replays at once do not meet."""
     return f"{Mode.NAMES[mode].lower()}-{os.getpid()}-{secrets.token_hex(2)}"
+
+
+def remove_dead_instances() -> None:
+    """Remove what demos and replays left behind that were killed together with their supervisor.
+
+    Only private instances (``demo-…``, ``replay-…``) whose locks nobody holds; their temporary state goes with them.
+    """
+    for directory in default_directory("any").parent.glob("*-*-*"):
+        if not directory.name.startswith(("demo-", "replay-")) or held_locks(directory):
+            continue
+        with contextlib.suppress(OSError, msgspec.DecodeError, SafetyRefused):
+            state = Path(read_spec(directory / "run.json").state)
+            if state.parent == Path(tempfile.gettempdir()) and state.name.startswith(_TEMPORARY):
+                shutil.rmtree(state, ignore_errors=True)
+        with contextlib.suppress(OSError, SafetyRefused):
+            Segment.destroy(directory)
 
 
 @dataclass(slots=True)
@@ -111,7 +133,7 @@ class ReplaySession:
             raise EnvironmentRefused("the recordings hold no frame at all")
         self.recorded_s = (self._times[-1] - self._times[0]) / 1e9
         self._own_state = state is None
-        self.state = state or Path(tempfile.mkdtemp(prefix="arbpipe-"))
+        self.state = state or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
         self.instance = instance_of(mode)
         self.directory = segment or default_directory(self.instance)
         self.spec = RunSpec(
@@ -121,31 +143,38 @@ class ReplaySession:
             state=str(self.state),
             pairs=str(pairs.resolve()),
             config=config,
-            recordings={
-                venue.label: [str(r.path.resolve()) for r in loaded if r.venue is venue] for venue in Venue
-            },
+            recordings={venue.label: [str(r.path.resolve()) for r in loaded if r.venue is venue] for venue in Venue},
             supervisor=os.getpid(),
         )
         self.segment: Segment
         self.supervisor: Supervisor
         self.driver: ReplayDriver
         self._summary: Summary | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End the run in order at the next opportunity."""
+        self._interrupted = True
+
+    def abort(self) -> None:
+        """End the run at once: kill every process and remove what is ours."""
+        self.supervisor.kill()
+        self.supervisor.stop()
+        self._clean()
 
     def __enter__(self) -> ReplaySession:
-        if self.spec.ledger_path().exists() and self.mode in (Mode.REPLAY, Mode.DEMO):
-            raise EnvironmentRefused(
-                f"{self.spec.ledger_path()} exists: a replay starts with an empty ledger; name another --state folder"
-            )
+        remove_dead_instances()
         self.segment = Segment.create(self.directory, counts_of(self.config), mode=self.mode, instance=self.instance)
         try:
             write_ranges(self.segment)
             # before the first frame, so that no frame is taken for one that a restarted feed has to catch up with
             before = self._times[0] - 1
-            set_stepped(self.segment, before)
+            if self.speed is None:
+                set_stepped(self.segment, before)
+            else:
+                # the clock runs already while the processes start: the first frame lies far enough ahead
+                set_scaled(self.segment, before - int(_LEAD_S * 1e9 * self.speed), int(self.speed * 1_000_000))
             self.driver = ReplayDriver(self.segment, self._times)
-            if self.speed is not None:
-                # the clock starts to run when everybody is ready; until then it stands a while before the first frame
-                set_scaled(self.segment, before - int(3e9 * self.speed), int(self.speed * 1_000_000))
             self.supervisor = Supervisor(self.segment, self.spec)
             self.supervisor.__enter__()
         except BaseException:
@@ -176,17 +205,21 @@ class ReplaySession:
         if self._own_state:
             shutil.rmtree(self.state, ignore_errors=True)
 
+    def clock_ns(self) -> int:
+        """The age clock now."""
+        return SegmentClock(self.segment).now_ns()
+
     # -- running -----------------------------------------------------------------------------------------------------
 
-    def run(self, tick: Callable[[ReplaySession], bool] | None = None) -> None:
-        """Replay to the end. ``tick`` is called some times a second; it returns True to end early.
+    def run(self, tick: Callable[[ReplaySession], None] | None = None) -> None:
+        """Replay to the end. ``tick`` is called some times a second.
 
         Raises:
             TimedOut: the pipeline does not come up, or stops going on.
         """
-        self.supervisor.wait_until(self._ready, _START_S, "the start of the pipeline")
+        self.supervisor.wait_until(lambda: self._interrupted or self._ready(), _START_S, "the start of the pipeline")
         moved, shown = time.monotonic(), 0.0
-        while not self.driver.finished():
+        while not self.driver.finished() and not self._interrupted:
             self.supervisor.watch()
             if self.speed is None:
                 burst = time.monotonic() + 0.02
@@ -201,8 +234,7 @@ class ReplaySession:
                 time.sleep(0.01)
             if tick is not None and time.monotonic() - shown > 0.2:
                 shown = time.monotonic()
-                if tick(self):
-                    return
+                tick(self)
 
     def _ready(self) -> bool:
         place = self.segment.section("processes")
@@ -222,9 +254,7 @@ class ReplaySession:
 
     def counter(self, counter: Counter, *roles: Role) -> int:
         """A counter added up over roles (all feeds when none is named)."""
-        return sum(
-            self.segment.fields("processes", role)["counters"][counter] for role in (roles or tuple(FEED_ROLES))
-        )
+        return sum(self.segment.fields("processes", role)["counters"][counter] for role in (roles or tuple(FEED_ROLES)))
 
     def near_misses(self) -> list[dict[str, Any]]:
         """Each cover's best edge and what was missing, best first."""

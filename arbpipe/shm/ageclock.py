@@ -6,7 +6,6 @@ Live and paper use CLOCK_BOOTTIME. A replay sets the ``clock`` section: *scaled*
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from arbpipe.clock import ClockMode, boottime_ns
@@ -48,6 +47,8 @@ class SegmentClock:
 
     async def sleep_until(self, when_ns: int) -> None:
         """Return once the age clock shows at least ``when_ns``."""
+        import asyncio  # 20 ms that probes, which read this clock too, do not spend
+
         while (left := when_ns - self.now_ns()) > 0:
             await asyncio.sleep(self.real_seconds(left))
 

@@ -102,7 +102,10 @@ class Listing(NamedTuple):
 class HasListings(Protocol):
     """A generation, or anything else that lists instruments."""
 
-    listings: list[Listing]
+    @property
+    def listings(self) -> list[Listing]:
+        """Every instrument that is listed."""
+        ...
 
 
 class CoverEntry(NamedTuple):

@@ -8,14 +8,13 @@ own (shm.md 1.5).
 from __future__ import annotations
 
 import hashlib
-import mmap
-import struct
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import Final
 
 from arbpipe.fixedpoint import ceil_to
 from arbpipe.identity import Venue
+from arbpipe.shm.records import Field, Record, record
 
 __all__ = [
     "ABI_VERSION",
@@ -24,8 +23,6 @@ __all__ = [
     "NO_QUOTE",
     "DEPTH",
     "MAX_LEGS",
-    "Field",
-    "Record",
     "Counts",
     "Section",
     "Role",
@@ -59,9 +56,6 @@ N_CURSORS: Final = 8
 HEAD_BYTES: Final = 2 * LINE  # a ring's or log's head on one line, its consumer's words on the next
 VENUE_COLUMNS: Final = ("feed", "executor", "operator")
 QUARANTINE_COLUMNS: Final = ("feed", "detector", "executor", "operator")
-
-_SIZES: Final = {"u8": 8, "i8": 8, "u4": 4, "i4": 4, "u2": 2, "u1": 1}
-_STRUCT: Final = {"u8": "Q", "i8": "q", "u4": "I", "i4": "i", "u2": "H", "u1": "B"}
 
 
 class Role(IntEnum):
@@ -103,90 +97,7 @@ SUB_BUCKETS: Final = 64
 N_BUCKETS: Final = SUB_BUCKETS * 32  # to 64 · 2^31 ns, more than two minutes
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a record: ``count`` items of ``code``, or ``count`` bytes for code ``S``."""
-
-    name: str
-    code: str
-    offset: int
-    count: int = 1
-    unit: str = ""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the whole field."""
-        return self.count if self.code == "S" else _SIZES[self.code] * self.count
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A fixed set of fields at fixed offsets in ``size`` bytes."""
-
-    name: str
-    size: int
-    fields: tuple[Field, ...]
-
-    def __post_init__(self) -> None:
-        end = 0
-        for field in sorted(self.fields, key=lambda f: f.offset):
-            if field.offset < end:
-                raise ValueError(f"{self.name}.{field.name} overlaps the field before it")
-            if field.code != "S" and field.offset % _SIZES[field.code]:
-                raise ValueError(f"{self.name}.{field.name} at {field.offset} is not on its natural boundary")
-            end = field.offset + field.size
-        if end > self.size:
-            raise ValueError(f"{self.name} has {end} bytes of fields in a record of {self.size}")
-
-    def __getitem__(self, name: str) -> Field:
-        for field in self.fields:
-            if field.name == name:
-                return field
-        raise KeyError(f"{self.name} has no field {name!r}")
-
-    def offset(self, name: str, index: int = 0) -> int:
-        """Byte offset of item ``index`` of a field inside the record."""
-        field = self[name]
-        return field.offset + (index * _SIZES[field.code] if index else 0)
-
-    def unpack(self, data: bytes | bytearray | memoryview | mmap.mmap, base: int = 0) -> dict[str, object]:
-        """All fields as a dictionary (for probes and reports, not for the hot path)."""
-        values: dict[str, object] = {}
-        for field in self.fields:
-            at = base + field.offset
-            if field.code == "S":
-                raw = bytes(data[at : at + field.count])
-                values[field.name] = raw.split(b"\0", 1)[0].decode("utf-8", "replace")
-            else:
-                items = struct.unpack_from(f"<{field.count}{_STRUCT[field.code]}", data, at)
-                values[field.name] = items[0] if field.count == 1 else items
-        return values
-
-    def spec(self) -> str:
-        """Everything that makes this record what it is, as text for the digest."""
-        fields = ",".join(f"{f.name}:{f.code}x{f.count}@{f.offset}[{f.unit}]" for f in self.fields)
-        return f"{self.name}({self.size}):{fields}"
-
-
-_Part = tuple[str, str] | tuple[str, str, int] | tuple[str, str, int, str]
-
-
-def _record(name: str, size: int, *parts: _Part) -> Record:
-    """Place the parts one after the other, each on its natural boundary."""
-    fields: list[Field] = []
-    at = 0
-    for part in parts:
-        field_name, code = part[0], part[1]
-        count = part[2] if len(part) > 2 else 1
-        unit = part[3] if len(part) > 3 else ""
-        at = ceil_to(at, 1 if code == "S" else _SIZES[code])
-        field = Field(field_name, code, at, count, unit)
-        fields.append(field)
-        at += field.size
-    return Record(name, size, tuple(fields))
-
-
-HEADER: Final = _record(
+HEADER: Final = record(
     "header",
     1024,
     ("magic", "u8"),
@@ -211,9 +122,9 @@ HEADER: Final = _record(
     ("boot_id", "S", 36),
     ("instance", "S", 28),
 )
-SECTION_ENTRY: Final = _record("section", 40, ("name", "S", 16), ("offset", "u8"), ("stride", "u8"), ("count", "u8"))
+SECTION_ENTRY: Final = record("section", 40, ("name", "S", 16), ("offset", "u8"), ("stride", "u8"), ("count", "u8"))
 
-PROCESS: Final = _record(
+PROCESS: Final = record(
     "process",
     1024,
     ("role", "S", 24),
@@ -239,7 +150,7 @@ PROCESS: Final = _record(
     ("error_last_ns", "i8", N_ERRORS, "CLOCK_REALTIME"),
     ("error_text", "S", 96 * N_ERRORS),
 )
-RANGE: Final = _record(
+RANGE: Final = record(
     "range",
     LINE,
     ("role", "u4"),
@@ -249,7 +160,7 @@ RANGE: Final = _record(
     ("connections", "u4"),
     ("log", "u4"),
 )
-CONNECTION: Final = _record(
+CONNECTION: Final = record(
     "connection",
     LINE,
     ("state", "u4"),
@@ -262,7 +173,7 @@ CONNECTION: Final = _record(
     ("reconnects", "u8"),
     ("reason", "S", 48),
 )
-CELL: Final = _record(
+CELL: Final = record(
     "cell",
     192,
     ("uid", "u8"),
@@ -281,7 +192,7 @@ CELL: Final = _record(
     ("yes_asks", "i4", 2 * DEPTH, "(price_e4, size_e2) best first; size 0 ends"),
     ("no_asks", "i4", 2 * DEPTH, "(price_e4, size_e2) best first; size 0 ends"),
 )
-ROW: Final = _record(
+ROW: Final = record(
     "row",
     512,
     ("version", "u8"),
@@ -291,7 +202,7 @@ ROW: Final = _record(
     ("cell0", "u1", CELL.size),
     ("cell1", "u1", CELL.size),
 )
-LEG: Final = _record(
+LEG: Final = record(
     "leg",
     40,
     ("claim", "u4"),
@@ -302,7 +213,7 @@ LEG: Final = _record(
     ("size_e2", "i4"),
     ("cost_e6", "i8", 1, "fees included"),
 )
-OPPORTUNITY: Final = _record(
+OPPORTUNITY: Final = record(
     "opportunity",
     512,
     ("position", "u8"),
@@ -346,7 +257,7 @@ COVER_STAT: Final = Record(
         Field("x_last_ns", "i8", LINE + 48, 1, "age clock"),
     ),
 )
-HISTOGRAM: Final = _record(
+HISTOGRAM: Final = record(
     "histogram",
     LINE + 8 * N_BUCKETS,
     ("count", "u8"),
@@ -356,10 +267,10 @@ HISTOGRAM: Final = _record(
     ("unused", "u8", 12),
     ("buckets", "u8", N_BUCKETS),
 )
-_BREAKER: Final = _record("breaker", LINE, ("trips", "u8"), ("causes", "u8"), ("last", "S", 96))
-_OPERATOR: Final = _record("operator", LINE, ("acknowledged", "u8"), ("kill", "u4"), ("pause", "u4"))
-_CATALOG: Final = _record("catalog", LINE, ("generation", "u8"), ("published_ns", "i8", 1, "CLOCK_BOOTTIME"))
-_CLOCK: Final = _record(
+_BREAKER: Final = record("breaker", LINE, ("trips", "u8"), ("causes", "u8"), ("last", "S", 96))
+_OPERATOR: Final = record("operator", LINE, ("acknowledged", "u8"), ("kill", "u4"), ("pause", "u4"))
+_CATALOG: Final = record("catalog", LINE, ("generation", "u8"), ("published_ns", "i8", 1, "CLOCK_BOOTTIME"))
+_CLOCK: Final = record(
     "clock",
     LINE,
     ("mode", "u4", 1, "0 live, 1 scaled, 2 stepped"),
@@ -369,7 +280,7 @@ _CLOCK: Final = _record(
     ("base_boot_ns", "i8", 1, "CLOCK_BOOTTIME"),
     ("now_ns", "i8", 1, "age clock while stepped"),
 )
-_HELD: Final = _record("held", LINE, ("count", "u8"), ("busy", "u8", 1, "odd while the set is rewritten"))
+_HELD: Final = record("held", LINE, ("count", "u8"), ("busy", "u8", 1, "odd while the set is rewritten"))
 
 RECORDS: Final = (
     HEADER,
@@ -488,7 +399,7 @@ def digest() -> bytes:
     Two builds agree on it exactly when they agree on the meaning of every byte.
     """
     sections, _ = layout_of(Counts())
-    text = "\n".join(record.spec() for record in RECORDS)
+    text = "\n".join(each.spec() for each in RECORDS)
     text += "\n" + ",".join(f"{s.name}:{s.code}[{s.count}x{s.stride}]@{s.offset}" for s in sections.values())
     text += f"\n{NO_QUOTE},{DEPTH},{MAX_LEGS},{SUB_BUCKETS},{HEAD_BYTES},{VENUE_COLUMNS},{QUARANTINE_COLUMNS}"
     text += "\n" + ",".join(f"{role.name}={role.value}" for role in Role)

@@ -114,6 +114,7 @@ class Segment:
         except OSError as error:
             raise EnvironmentRefused(f"cannot create a segment in {directory}: {error.strerror}") from None
         try:
+            os.fchmod(fd, 0o640)  # whatever the umask says: the group reads (status, top)
             try:
                 os.posix_fallocate(fd, 0, size)
             except OSError as error:
@@ -169,7 +170,8 @@ class Segment:
         """
         core.check_machine()
         path = directory / _FILE
-        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC
+        # O_NONBLOCK: a FIFO of that name must not make us wait for its writer
+        flags = (os.O_RDWR if writable else os.O_RDONLY) | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             fd = os.open(path, flags)
         except FileNotFoundError:
@@ -212,7 +214,9 @@ class Segment:
             raise SafetyRefused(f"not removing the segment in {directory}: in use by {names}: stop it first")
         if directory.is_dir():
             for path in directory.iterdir():
-                if path.name.startswith(("segment", ".segment", "catalog.", ".catalog.", "lock.", "doorbell.")):
+                if path.name.startswith(
+                    ("segment", ".segment", "catalog.", ".catalog.", "lock.", "doorbell.", "run.json")
+                ):
                     path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 directory.rmdir()

@@ -130,6 +130,9 @@ class ProcessLine:
         restarts = region.load_u32(base + PROCESS.offset("restarts"))
         waiting = base + PROCESS.offset("waiting_ns")
         region.store_i64(waiting, 0)
+        # the heartbeat before the pid: a watcher that sees our pid must not see our predecessor's last beat
+        region.store_i64(self._heartbeat, boottime_ns())
+        self.state(ProcessState.BOOT)
         region.write(base + PROCESS.offset("role"), self.role.label.encode()[:23].ljust(24, b"\0"))
         region.store_u32(base + PROCESS.offset("pid"), os.getpid())
         region.store_u64(base + PROCESS.offset("start_ticks"), start_ticks())
@@ -140,7 +143,6 @@ class ProcessLine:
             # a restart goes on counting: what this run of the pipeline saw is the sum over its processes
             self._counts[index] = region.load_u64(self._counters + 8 * index)
         self.set(Counter.IN_FLIGHT, 0)
-        self.state(ProcessState.BOOT)
         self.beat(usage=True)
 
     def state(self, state: ProcessState) -> None:

@@ -66,7 +66,7 @@ class UsableRule:
             return Reason.OLD_EPOCH, row.epoch, epoch
         confirmed = max(self._connections.confirmed_ns(row.connection), self._rows.confirmed_ns(slot))
         age = now_ns - confirmed
-        if not confirmed or age > self._limits.max_confirm_age_ns:
+        if not confirmed or abs(age) > self._limits.max_confirm_age_ns:  # from the future: a clock jumped
             return Reason.NOT_CONFIRMED, age, self._limits.max_confirm_age_ns
         lag = self._connections.lag_ms(row.connection)
         if lag > self._limits.max_lag_ms:

@@ -6,7 +6,6 @@ while the feed re-reads a recording after a restart (*muted*).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 from arbpipe.alerts import Alerts
@@ -26,6 +25,8 @@ from arbpipe.shm.tables import (
     Costs,
     Quarantine,
     QuarantineReason,
+    VenueState,
+    VenueStates,
     ranges_of,
 )
 
@@ -89,12 +90,17 @@ class Publisher:
         self._last: dict[int, tuple[object, ...]] = {}  # slot → what its row says
         self._versions: dict[int, int] = {}  # slot → version of that row
         self._quarantined: set[int] = set()
+        self._venues = VenueStates(segment, "feed")
         self._alerted: set[ErrorCode] = set()
 
     # -- ownership ---------------------------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """A new owner: every connection DOWN in a new epoch, every claim NO_QUOTE. Version words and heads stay."""
+        """A new owner: every connection DOWN in a new epoch, every claim NO_QUOTE, the venue's state unknown.
+
+        Version words and ring heads stay.
+        """
+        self._venues.set(self.venue, VenueState.UNKNOWN)
         for index in range(self._range.first_connection, self._range.first_connection + self._range.connections):
             if self.connections.epoch(index) or self.connections.state(index) is not ConnectionState.DOWN:
                 self.connections.set_state(index, ConnectionState.DOWN, "new owner")
@@ -122,6 +128,8 @@ class Publisher:
         self.connections.note(index, lag_ms=0, last_frame_ns=age_ns)
         if not self.muted:
             self.connections.set_state(index, ConnectionState.LIVE)
+            # frames are all a feed knows so far: a venue that speaks to us trades
+            self._venues.set(self.venue, VenueState.TRADING)
         return epoch
 
     def closed(self, number: int, reason: str) -> None:
@@ -239,8 +247,3 @@ class Publisher:
         if self.line.error(code, text) and code not in self._alerted:
             self._alerted.add(code)
             self.alerts.alert(code, text)
-
-    def each_listed(self, listings: dict[str, Listing], action: Callable[[Listing], None]) -> None:
-        """Do something for every listed instrument of this venue."""
-        for listing in listings.values():
-            action(listing)

@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "shm"))
 
-from plane_support import plane, spawn  # noqa: E402
+from plane_support import plane, spawn
 
 __all__ = ["plane", "spawn"]

@@ -24,14 +24,14 @@ MIN_EDGE, MAX_EDGE = 5_000, 50_000
 Book = Sequence[Sequence[Quote]]
 
 
-def quote(
-    claim: int, *levels: tuple[int, int], fee: FeeTerms = FREE, least: int = 1, uid: int | None = None
-) -> Quote:
+def quote(claim: int, *levels: tuple[int, int], fee: FeeTerms = FREE, least: int = 1, uid: int | None = None) -> Quote:
     """One claim per instrument unless ``uid`` says otherwise; prices in 1/10,000, sizes in 1/100."""
     return Quote(claim, 1_000 + claim if uid is None else uid, 7, levels, fee, least)
 
 
-def sized(k: int, book: Book, min_edge: int = MIN_EDGE, max_edge: int = MAX_EDGE, most: int = 20_000) -> Sized | Refusal:
+def sized(
+    k: int, book: Book, min_edge: int = MIN_EDGE, max_edge: int = MAX_EDGE, most: int = 20_000
+) -> Sized | Refusal:
     return size_cover(k, book, min_edge_e6=min_edge, max_edge_e6=max_edge, max_size_e2=most)
 
 
@@ -103,9 +103,7 @@ def oracle(k: int, book: Book, min_edge: int, max_edge: int, most: int) -> tuple
             sizes[key] = sizes.get(key, 0) + quantity
             worst[key] = max(worst.get(key, 0), one.price)
     align = {one.claim: one.fee.align_e6 for quotes in book for one in quotes}
-    legs = {
-        key: (sizes[key], worst[key], ceil(Fraction(money[key], align[key[1]])) * align[key[1]]) for key in sizes
-    }
+    legs = {key: (sizes[key], worst[key], ceil(Fraction(money[key], align[key[1]])) * align[key[1]]) for key in sizes}
     edge = k * 10_000 * len(good) - sum(cost for _, _, cost in legs.values())
     if edge * 100 < min_edge * len(good):
         return Reason.EDGE
@@ -187,18 +185,23 @@ def test_no_leg_is_below_its_venues_minimum_and_dust_hides_no_good_quote(
 ) -> None:
     k, book = cover
     limits = (0, 100_000)
+
+    def clean(found: tuple[int, int, Legs] | Reason) -> bool:
+        return not isinstance(found, Reason) and all(size >= least[key[1]] for key, (size, _, _) in found[2].items())
+
     least = {one.claim: one.min_size_e2 for quotes in book for one in quotes}
-    valid = []
-    for chosen in subsets(book):
-        found = oracle(k, chosen, *limits, most)
-        if not isinstance(found, Reason) and all(size >= least[key[1]] for key, (size, _, _) in found[2].items()):
-            valid.append(found)
     result = sized(k, book, *limits, most)
     if isinstance(result, Sized):
-        assert as_oracle(result) in valid
+        assert clean(as_oracle(result))
+        assert as_oracle(result) in [oracle(k, chosen, *limits, most) for chosen in subsets(book)]
     elif result.reason is Reason.MIN_SIZE:
-        assert not valid
         assert 0 < result.value < result.threshold
+    else:
+        return
+    deep = [[one for one in quotes if sum(size for _, size in one.levels) >= one.min_size_e2] for quotes in book]
+    without_dust = oracle(k, deep, *limits, most)
+    if clean(without_dust):
+        assert as_oracle(result) == without_dust
 
 
 # --- named cases ------------------------------------------------------------------------------------------------------
@@ -254,6 +257,11 @@ def test_two_claims_that_take_each_others_minimum_are_not_both_left_out() -> Non
     first, second = quote(0, (4_000, 300), least=500), quote(2, (4_100, 9_000), least=500)
     result = taken(1, [[first, second], [quote(4, (5_600, 600))]])
     assert [(leg.quote.claim, leg.size_e2) for leg in result.legs] == [(2, 600), (4, 600)]
+
+
+def test_an_edge_of_exactly_the_threshold_clears_it() -> None:
+    assert taken(1, [[quote(0, (4_000, 100))], [quote(2, (5_950, 100))]]).best_e6 == MIN_EDGE
+    assert refused(1, [[quote(0, (4_000, 100))], [quote(2, (5_951, 100))]]) == Refusal(Reason.EDGE, 4_900, MIN_EDGE)
 
 
 def test_a_proposition_without_a_quote_is_refused() -> None:

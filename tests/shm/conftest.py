@@ -42,4 +42,4 @@ def tiny_tmpfs(tmp_path: Path) -> Iterator[Path]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a tmpfs is not permitted here")
     yield place
-    subprocess.run(["umount", place], check=True, capture_output=True)
+    subprocess.run(["umount", "-l", place], check=True, capture_output=True)

@@ -215,7 +215,7 @@ def test_a_record_unpacks_to_what_numpy_reads_from_the_same_bytes() -> None:
 
 
 def test_the_magic_reads_as_text_in_a_dump() -> None:
-    assert struct.pack("<Q", layout.MAGIC)[1:] == b"ARBPIPE"[::1]
+    assert struct.pack("<Q", layout.MAGIC)[1:] == b"ARBPIPE"
 
 
 def test_probes_reach_the_whole_plane_without_numpy() -> None:

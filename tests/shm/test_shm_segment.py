@@ -14,6 +14,7 @@ from plane_support import SMALL, Spawn
 
 from arbpipe.errors import EnvironmentRefused, LayoutMismatch, NotRunning, SafetyRefused
 from arbpipe.shm import layout
+from arbpipe.shm.core import Region
 from arbpipe.shm.layout import HEADER, NO_QUOTE, Counts
 from arbpipe.shm.locks import RoleLock
 from arbpipe.shm.segment import Mode, Segment, boot_id, default_directory, footprint
@@ -97,9 +98,8 @@ def test_the_file_is_0640_and_a_directory_made_for_it_0750(plane: Path) -> None:
 
 def test_the_magic_is_stored_after_everything_else(plane: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores: list[int] = []
-    region = __import__("arbpipe.shm.core", fromlist=["Region"]).Region
 
-    class Watched(region):  # type: ignore[misc,valid-type]
+    class Watched(Region):
         def store_u64(self, offset: int, value: int) -> None:
             stores.append(offset)
             super().store_u64(offset, value)
@@ -278,9 +278,7 @@ def test_impossible_counts_are_refused_with_the_value(made: Path, field: str, va
 
 
 @pytest.mark.parametrize(("field", "value"), [("covers", 80), ("slots", 512), ("held", 4_000_000_000)])
-def test_counts_that_do_not_give_the_files_size_are_refused_with_both_sizes(
-    made: Path, field: str, value: int
-) -> None:
+def test_counts_that_do_not_give_the_files_size_are_refused_with_both_sizes(made: Path, field: str, value: int) -> None:
     poke(made, field, u32(value))
     message = refusal(made)
     assert f"has {footprint(SMALL)} bytes, its counts ask for" in message

@@ -29,12 +29,13 @@ MAX_ASSETS = 400
 
 
 class _Connection:
-    __slots__ = ("books", "epoch", "frames", "lag", "number")
+    __slots__ = ("books", "epoch", "frames", "lag", "number", "proved")
 
     def __init__(self, number: int, epoch: int) -> None:
         self.number = number
         self.epoch = epoch
         self.books: dict[str, TokenBook] = {}
+        self.proved: set[str] = set()  # assets whose book, as it stands, had the venue's hash
         self.lag = LagMeter()
         self.frames = 0
 
@@ -61,6 +62,9 @@ class PolymarketFeed:
             # other tokens are other books, though the name is the same
             if new is None or (new.slot, new.yes_token, new.no_token) != (old.slot, old.yes_token, old.no_token):
                 self._publisher.forget(old)
+            elif (new.version, new.neg_risk, new.min_size_text) != (old.version, old.neg_risk, old.min_size_text):
+                for connection in self._connections.values():
+                    connection.proved.discard(old.yes_token)  # the hash was taken over other terms
         self._listings = listed
         self._by_asset = {token: each for each in listed.values() for token in (each.yes_token, each.no_token)}
         self.publish_all()
@@ -71,13 +75,15 @@ class PolymarketFeed:
         for connection in self._connections.values():
             for listing in self._listings.values():
                 if listing.yes_token in connection.books:
-                    self._publish(connection, listing, 0, now)
+                    version = self._publish(connection, listing, 0, now)
+                    if listing.yes_token in connection.proved and not {listing.yes_token, listing.no_token} & self._bad:
+                        self._publisher.verified(listing.slot, version)
 
     def resume(self, age_ns: int) -> None:
         """Publishing begins: open connections become LIVE, and their valid books appear.
 
-        Rows are not confirmed by that: the next frame of each asset does (what the venue said before the restart was
-        re-read, so in a replay it is as current as the recording).
+        Rows are confirmed and, where the last checksum was right, verified by that: what the venue said before the
+        restart was re-read, so in a replay it is as current as the recording.
         """
         for connection in self._connections.values():
             connection.epoch = self._publisher.opened(connection.number, age_ns)
@@ -151,9 +157,10 @@ class PolymarketFeed:
             line.add(Counter.BAD_FRAMES)
             self._publisher.bad(ErrorCode.BAD_FRAME, f"polymarket: {error}")
             return
-        self._book(self._connections[number], book, recv_ns, age_ns)
+        # a REST book is as old as its market's last change: its timestamp says nothing about lag
+        self._book(self._connections[number], book, recv_ns, age_ns, live=False)
 
-    def _book(self, connection: _Connection, message: Book, recv_ns: int, age_ns: int) -> None:
+    def _book(self, connection: _Connection, message: Book, recv_ns: int, age_ns: int, *, live: bool = True) -> None:
         asset = message.asset_id
         book = connection.books.get(asset)
         if book is None:
@@ -181,7 +188,7 @@ class PolymarketFeed:
             self._bad.discard(asset)
         if listing is not None and not book.crossed:
             self._publisher.quarantine(listing.slot, QuarantineReason.NONE)
-        self._touched(connection, {asset: message.hash}, message.timestamp, recv_ns, age_ns)
+        self._touched(connection, {asset: message.hash}, message.timestamp, recv_ns, age_ns, live=live)
 
     @staticmethod
     def _is_of(listing: Listing, message: Book) -> bool:
@@ -210,11 +217,19 @@ class PolymarketFeed:
         self._touched(connection, hashes, message.timestamp, recv_ns, age_ns)
 
     def _touched(
-        self, connection: _Connection, hashes: dict[str, str], timestamp: str, recv_ns: int, age_ns: int
+        self,
+        connection: _Connection,
+        hashes: dict[str, str],
+        timestamp: str,
+        recv_ns: int,
+        age_ns: int,
+        *,
+        live: bool = True,
     ) -> None:
         """Books changed: publish each instrument once, then check the hashes."""
         venue_ms = int(timestamp) if timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 17 else 0
         versions: dict[int, int] = {}
+        connection.proved.difference_update(hashes)
         for asset in hashes:
             listing = self._by_asset.get(asset)
             book = connection.books[asset]
@@ -228,7 +243,7 @@ class PolymarketFeed:
                 self._publisher.confirm_row(listing.slot, age_ns)
         for asset, wanted in hashes.items():
             self._check(connection, asset, wanted, timestamp, versions, recv_ns)
-        if venue_ms:
+        if venue_ms and live:
             index = self._publisher.connection(connection.number)
             lag = connection.lag.lag_ms(age_ns // 1_000_000, venue_ms)
             self._publisher.connections.note(index, lag_ms=lag, last_frame_ns=age_ns, frames=connection.frames)
@@ -256,6 +271,7 @@ class PolymarketFeed:
         line.add(Counter.HASH_CHECKED)
         assert listing is not None
         if compute_hash(book, terms, timestamp) == wanted:
+            connection.proved.add(asset)
             if asset == listing.yes_token and asset not in self._bad and listing.no_token not in self._bad:
                 self._publisher.verified(listing.slot, versions.get(listing.slot, 0))
             return
