@@ -18,7 +18,8 @@ from typing import Final
 
 from arbpipe.clock import boottime_ns
 from arbpipe.errors import TimedOut
-from arbpipe.process import RunSpec, argv_of, encode_spec
+from arbpipe.process import RunSpec, encode_spec
+from arbpipe.roles import argv_of
 from arbpipe.shm.layout import PROCESS, Role
 from arbpipe.shm.locks import RoleLock
 from arbpipe.shm.segment import Segment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ from arbpipe.shm.tables import Held
 from arbpipe.shm.usable import Freshness, UsableRule
 from arbpipe.venues.base import Gateway
 
-__all__ = ["Executor", "run_executor"]
+__all__ = ["Executor", "GatewayFactory", "run_executor"]
 
 _MS: Final = 1_000_000
 _IDLE_S: Final = 0.02
@@ -369,10 +369,14 @@ async def _run(process: Process, executor: Executor) -> None:
     executor.ledger.note("reconciled", "", {"differences": [d.what for d in differences]})
 
 
-def run_executor(process: Process) -> None:
-    """Execute until told to stop. The executor's own lock lies beside the ledger and names the account."""
-    from arbpipe.executor.paper import paper_gateways
+#: Builds the gateways of a run: (process, usable rule, sleep on the age clock, listing by uid) → gateway per venue.
+GatewayFactory = Callable[
+    [Process, UsableRule, Callable[[int], Awaitable[None]], Callable[[int], Listing | None]], dict[Venue, Gateway]
+]
 
+
+def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
+    """Execute until told to stop. The executor's own lock lies beside the ledger and names the account."""
     spec = process.spec
     config = spec.config
     path = spec.ledger_path()
@@ -390,7 +394,7 @@ def run_executor(process: Process) -> None:
         sleepers = Sleepers(process)
         ledger = Ledger(store)
         holder: list[Executor] = []
-        gateways = paper_gateways(
+        gateways = make_gateways(
             process, usable, sleepers.sleep_until, lambda uid: holder[0].listing(uid) if holder else None
         )
         if store.empty:

@@ -1,4 +1,4 @@
-"""Builds the paper gateways: the one place where the executor's process names an implementation of a venue."""
+"""Builds the paper gateways of a run."""
 
 from __future__ import annotations
 

@@ -1,0 +1,497 @@
+"""A matching engine for one binary market: pure, synchronous, deterministic; no clock, no I/O, no venue, no money.
+
+There is one book per market, in YES prices. Buying NO at p is selling YES at 1 - p: the same book, the other side.
+Prices are integers of 1/10,000 dollar (``_e4``), quantities of 1/1,000,000 contract (``_e6``), cash of 1/1,000,000
+dollar (``_e6``). Fees, balances and positions belong to the venue that owns the book.
+
+Two kinds of interest rest in a book. *Orders* of accounts stand in price-time priority. The *quote* of the scenario's
+market maker is one absolute size per level and always stands behind the orders of accounts at the same price.
+
+**A taken quote stays taken.** What an order takes from a quote is remembered as long as the maker keeps the same
+intended size at that level: saying the same size again refills nothing. Any other size, zero included, is a new quote
+and is shown in full. So a planned arbitrage can be taken once, and the next change of the level brings it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+__all__ = [
+    "ONE_E4",
+    "Tif",
+    "SelfTrade",
+    "End",
+    "Order",
+    "Resting",
+    "Match",
+    "LevelChange",
+    "Execution",
+    "Book",
+]
+
+ONE_E4: Final = 10_000
+
+
+class Tif(Enum):
+    """How long an order lives."""
+
+    IOC = "IOC"  #: takes what it can, the rest is cancelled
+    FOK = "FOK"  #: all at once or nothing
+    GTC = "GTC"  #: takes what it can, the rest stands in the book
+
+
+class SelfTrade(Enum):
+    """What happens where an order would trade with another order of its own account."""
+
+    TAKER = "taker"  #: the incoming order ends there; what it took before stands
+    MAKER = "maker"  #: the resting order is cancelled and the incoming one goes on
+    ALLOW = "allow"  #: they trade
+
+
+class End(Enum):
+    """Where a submitted order stands after :meth:`Book.execute`."""
+
+    FILLED = "filled"  #: nothing is left of it (a budget counts as spent when it buys no further lot)
+    RESTING = "resting"  #: the rest stands in the book (GTC)
+    CANCELLED = "cancelled"  #: the rest of an IOC order was cancelled
+    KILLED = "killed"  #: a FOK order could not be filled in full: nothing traded
+    SELF_TRADE = "self_trade"  #: the rest was cancelled where it met an order of its own account
+    POST_ONLY = "post_only"  #: it would have traded and must not: nothing happened
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order of an account, limited by ``price_e4`` (a YES price) and ``qty_e6``.
+
+    ``max_cash_e6``: at most this much cash before fees, counted in the price of the side that is bought (YES for
+    ``buys_yes``, else NO); only for IOC and FOK. A FOK order with a budget is filled in full when the budget or the
+    quantity is used up. ``lot_e6``: fills that the budget limits are floored to a multiple of this.
+    """
+
+    order_id: str
+    account: str
+    buys_yes: bool
+    price_e4: int
+    qty_e6: int
+    tif: Tif = Tif.IOC
+    max_cash_e6: int | None = None
+    lot_e6: int = 1
+    post_only: bool = False
+    self_trade: SelfTrade = SelfTrade.TAKER
+
+    def __post_init__(self) -> None:
+        if not 0 < self.price_e4 < ONE_E4:
+            raise ValueError(
+                f"order {self.order_id}: price {self.price_e4} is outside 1 … {ONE_E4 - 1} (1/10,000 dollar)"
+            )
+        if self.qty_e6 <= 0 or self.lot_e6 <= 0:
+            raise ValueError(f"order {self.order_id}: quantity {self.qty_e6} and lot {self.lot_e6} must be above zero")
+        if self.max_cash_e6 is not None and (self.max_cash_e6 <= 0 or self.tif is Tif.GTC):
+            raise ValueError(
+                f"order {self.order_id}: a budget ({self.max_cash_e6}) must be above zero and the order IOC or FOK"
+            )
+        if self.post_only and self.tif is not Tif.GTC:
+            raise ValueError(f"order {self.order_id}: post_only needs GTC, not {self.tif.value}")
+
+
+@dataclass(slots=True)
+class Resting:
+    """An order that stands in the book and what is left of it, in 1/1,000,000 contract."""
+
+    order: Order
+    left_e6: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One trade, at the price of the side that rested. An order id and account of ``None`` are the market maker's.
+
+    ``number`` counts the book's matches from 1.
+    """
+
+    number: int
+    market: str
+    taker_order_id: str | None
+    taker_account: str | None
+    maker_order_id: str | None
+    maker_account: str | None
+    taker_buys_yes: bool
+    price_e4: int
+    qty_e6: int
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """The new total size of one level, and by how much it moved; ``qty_e6`` 0 means that the level is gone.
+
+    ``buys_yes``: the side of the book (bids or asks). All changes of one action share ``action``, which counts up.
+    ``order_id``: the order that was submitted or cancelled in that action, None for the market maker's quote.
+    """
+
+    market: str
+    buys_yes: bool
+    price_e4: int
+    qty_e6: int
+    delta_e6: int
+    action: int
+    order_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What became of a submitted order. ``cancelled`` are own resting orders that self-trade prevention removed."""
+
+    end: End
+    matches: tuple[Match, ...]
+    left_e6: int
+    cancelled: tuple[Resting, ...] = ()
+
+    @property
+    def filled_e6(self) -> int:
+        """How much was traded."""
+        return sum(match.qty_e6 for match in self.matches)
+
+
+@dataclass(slots=True)
+class _Quote:
+    """The market maker's intended size at a level, and how much of it was taken since it was set."""
+
+    intended_e6: int = 0
+    taken_e6: int = 0
+
+    @property
+    def shown_e6(self) -> int:
+        return max(0, self.intended_e6 - self.taken_e6)
+
+
+@dataclass(slots=True)
+class _Level:
+    orders: list[Resting] = field(default_factory=list)
+    quote: _Quote = field(default_factory=_Quote)
+
+    @property
+    def total_e6(self) -> int:
+        return sum(resting.left_e6 for resting in self.orders) + self.quote.shown_e6
+
+    @property
+    def idle(self) -> bool:
+        return not self.orders and self.quote.intended_e6 == 0
+
+
+@dataclass(slots=True)
+class _Need:
+    """What an incoming order still wants: quantity, and cash in 10^-10 dollar when it has a budget."""
+
+    qty_e6: int
+    cash_e10: int | None
+    lot_e6: int
+    spent_up: bool = False
+
+    def take(self, offered_e6: int, unit_e4: int) -> int:
+        """How much of an offer at ``unit_e4`` the order takes; takes it off."""
+        qty_e6 = min(self.qty_e6, offered_e6)
+        if self.cash_e10 is not None:
+            affordable_e6 = self.cash_e10 // unit_e4
+            if affordable_e6 < qty_e6:
+                qty_e6 = affordable_e6 - affordable_e6 % self.lot_e6
+                self.spent_up = True
+            self.cash_e10 -= qty_e6 * unit_e4
+            self.spent_up = self.spent_up or self.cash_e10 == 0
+        self.qty_e6 -= qty_e6
+        return qty_e6
+
+    @property
+    def done(self) -> bool:
+        return self.qty_e6 == 0 or self.spent_up
+
+
+class Book:
+    """The book of one market. Invariant: after every call the best bid is below the best ask.
+
+    ``on_level`` is called for each level whose total size changed, after the whole action, bids before asks and prices
+    upwards; ``on_match`` for each trade, in order, before the levels. Neither may call the book.
+    """
+
+    def __init__(
+        self,
+        market: str,
+        on_level: Callable[[LevelChange], None] | None = None,
+        on_match: Callable[[Match], None] | None = None,
+    ) -> None:
+        self.market = market
+        self._on_level: list[Callable[[LevelChange], None]] = [on_level] if on_level else []
+        self._on_match: list[Callable[[Match], None]] = [on_match] if on_match else []
+        self._bids: dict[int, _Level] = {}
+        self._asks: dict[int, _Level] = {}
+        self._resting: dict[str, Resting] = {}
+        self._seen: set[str] = set()
+        self._before: dict[tuple[bool, int], int] = {}
+        self._pending: list[Match] = []
+        self._matches = 0
+        self._actions = 0
+
+    def observe(
+        self,
+        on_level: Callable[[LevelChange], None] | None = None,
+        on_match: Callable[[Match], None] | None = None,
+    ) -> None:
+        """Add observers."""
+        if on_level is not None:
+            self._on_level.append(on_level)
+        if on_match is not None:
+            self._on_match.append(on_match)
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def levels(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """(bids, asks) as ``(price_e4, qty_e6)``, best first; orders and quotes together; no empty level."""
+        return (
+            [(price, level.total_e6) for price, level in self._walk(buys_yes=True) if level.total_e6],
+            [(price, level.total_e6) for price, level in self._walk(buys_yes=False) if level.total_e6],
+        )
+
+    def level_e6(self, buys_yes: bool, price_e4: int) -> int:
+        """The total size at one price of one side; 0 when there is nothing."""
+        level = self._side(buys_yes).get(price_e4)
+        return level.total_e6 if level is not None else 0
+
+    def best(self, buys_yes: bool) -> int | None:
+        """The best price of a side, None when it is empty."""
+        return next((price for price, level in self._walk(buys_yes) if level.total_e6), None)
+
+    def open_orders(self, account: str) -> list[Resting]:
+        """The account's resting orders, oldest first, as copies."""
+        return [Resting(r.order, r.left_e6) for r in self._resting.values() if r.order.account == account]
+
+    def quotes(self, buys_yes: bool) -> dict[int, int]:
+        """The market maker's intended sizes of a side by price, taken or not."""
+        side = self._side(buys_yes)
+        return {price: level.quote.intended_e6 for price, level in side.items() if level.quote.intended_e6}
+
+    # -- acting -------------------------------------------------------------------------------------------------------
+
+    def set_quote(self, buys_yes: bool, price_e4: int, qty_e6: int) -> list[Match]:
+        """The market maker's own size at one level; 0 withdraws it. A quote that crosses orders of accounts trades.
+
+        The same size as before changes nothing, not even what was taken of it. The returned trades have the maker as
+        their taker.
+
+        Raises:
+            ValueError: the price is not between 0 and 1 dollar, the size is negative, or the maker crosses itself.
+        """
+        if not 0 < price_e4 < ONE_E4 or qty_e6 < 0:
+            raise ValueError(
+                f"{self.market}: no quote of {qty_e6} at {price_e4}: give 1 … {ONE_E4 - 1} and a size from 0 on"
+            )
+        against = [p for p in self.quotes(not buys_yes) if self._reaches(buys_yes, price_e4, p)]
+        if qty_e6 and against:
+            raise ValueError(
+                f"{self.market}: a quote at {price_e4} crosses the maker's own at {against}: withdraw those first"
+            )
+        level = self._side(buys_yes).get(price_e4)
+        if (level.quote.intended_e6 if level is not None else 0) == qty_e6:
+            return []
+        need = _Need(qty_e6, None, 1)
+        matches = self._cross(None, None, SelfTrade.ALLOW, buys_yes, price_e4, need, []) if qty_e6 else []
+        self._touch(buys_yes, price_e4)
+        level = self._side(buys_yes).setdefault(price_e4, _Level())
+        level.quote = _Quote(qty_e6, qty_e6 - need.qty_e6)
+        self._publish(None)
+        return matches
+
+    def submit(self, order: Order) -> list[Match]:
+        """:meth:`execute`, only its matches. A killed FOK and a refused post-only order give none."""
+        return list(self.execute(order).matches)
+
+    def execute(self, order: Order) -> Execution:
+        """Match an order against the book by price, then time; what is left rests (GTC) or is gone.
+
+        Raises:
+            ValueError: the order id was used in this book before.
+        """
+        if order.order_id in self._seen:
+            raise ValueError(f"{self.market}: order id {order.order_id} was used before: give each order its own")
+        if order.post_only and any(True for _ in self._offers(order.buys_yes, order.price_e4)):
+            return Execution(End.POST_ONLY, (), order.qty_e6)
+        if order.tif is Tif.FOK and not self._fillable(order):
+            return Execution(End.KILLED, (), order.qty_e6)
+        self._seen.add(order.order_id)
+        need = self._need(order)
+        removed: list[Resting] = []
+        matches = self._cross(
+            order.order_id, order.account, order.self_trade, order.buys_yes, order.price_e4, need, removed
+        )
+        end = End.FILLED if need.done else End.CANCELLED
+        if not need.done and self._meets_itself(order):
+            end = End.SELF_TRADE
+        elif not need.done and order.tif is Tif.GTC:
+            end = End.RESTING
+            self._touch(order.buys_yes, order.price_e4)
+            resting = Resting(order, need.qty_e6)
+            self._side(order.buys_yes).setdefault(order.price_e4, _Level()).orders.append(resting)
+            self._resting[order.order_id] = resting
+        self._publish(order.order_id)
+        return Execution(end, tuple(matches), need.qty_e6, tuple(removed))
+
+    def cancel(self, order_id: str) -> int | None:
+        """Remove a resting order; how much was left of it, or None when no such order rests."""
+        resting = self._resting.get(order_id)
+        if resting is None:
+            return None
+        self._remove(resting)
+        self._publish(order_id)
+        return resting.left_e6
+
+    def reduce(self, order_id: str, qty_e6: int) -> int | None:
+        """Make what is left of a resting order smaller by ``qty_e6``, keeping its place; what is left then, or None.
+
+        Raises:
+            ValueError: less than one unit, or not less than what is left (cancel it instead).
+        """
+        resting = self._resting.get(order_id)
+        if resting is None:
+            return None
+        if not 0 < qty_e6 < resting.left_e6:
+            raise ValueError(
+                f"{self.market}: cannot take {qty_e6} off {resting.left_e6} of {order_id}: cancel the order"
+            )
+        self._touch(resting.order.buys_yes, resting.order.price_e4)
+        resting.left_e6 -= qty_e6
+        self._publish(order_id)
+        return resting.left_e6
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _side(self, buys_yes: bool) -> dict[int, _Level]:
+        return self._bids if buys_yes else self._asks
+
+    def _walk(self, buys_yes: bool) -> Iterator[tuple[int, _Level]]:
+        side = self._side(buys_yes)
+        return ((price, side[price]) for price in sorted(side, reverse=buys_yes))
+
+    @staticmethod
+    def _reaches(buys_yes: bool, limit_e4: int, price_e4: int) -> bool:
+        """Whether an incoming order with that limit may trade at a resting price."""
+        return price_e4 <= limit_e4 if buys_yes else price_e4 >= limit_e4
+
+    @staticmethod
+    def _unit(buys_yes: bool, price_e4: int) -> int:
+        """What the taker pays for one contract of the side it buys, in 1/10,000 dollar."""
+        return price_e4 if buys_yes else ONE_E4 - price_e4
+
+    @staticmethod
+    def _need(order: Order) -> _Need:
+        cash_e10 = None if order.max_cash_e6 is None else order.max_cash_e6 * ONE_E4
+        return _Need(order.qty_e6, cash_e10, order.lot_e6)
+
+    def _offers(self, buys_yes: bool, limit_e4: int) -> Iterator[tuple[int, Resting | _Quote]]:
+        """What an incoming order meets, in priority order: best price first, orders by age, then the quote."""
+        for price, level in self._walk(not buys_yes):
+            if not self._reaches(buys_yes, limit_e4, price):
+                return
+            for resting in list(level.orders):
+                yield price, resting
+            if level.quote.shown_e6:
+                yield price, level.quote
+
+    def _fillable(self, order: Order) -> bool:
+        need = self._need(order)
+        for price, offer in self._offers(order.buys_yes, order.price_e4):
+            if isinstance(offer, Resting) and offer.order.account == order.account:
+                if order.self_trade is SelfTrade.TAKER:
+                    return False
+                if order.self_trade is SelfTrade.MAKER:
+                    continue
+            offered_e6 = offer.left_e6 if isinstance(offer, Resting) else offer.shown_e6
+            need.take(offered_e6, self._unit(order.buys_yes, price))
+            if need.done:
+                return True
+        return False
+
+    def _meets_itself(self, order: Order) -> bool:
+        """Whether the next thing the order would meet is an order of its own account that it may not trade with."""
+        if order.self_trade is not SelfTrade.TAKER:
+            return False
+        offer = next((offer for _, offer in self._offers(order.buys_yes, order.price_e4)), None)
+        return isinstance(offer, Resting) and offer.order.account == order.account
+
+    def _cross(
+        self,
+        order_id: str | None,
+        account: str | None,
+        self_trade: SelfTrade,
+        buys_yes: bool,
+        limit_e4: int,
+        need: _Need,
+        removed: list[Resting],
+    ) -> list[Match]:
+        matches: list[Match] = []
+        for price, offer in self._offers(buys_yes, limit_e4):
+            if need.done:
+                break
+            own = isinstance(offer, Resting) and account is not None and offer.order.account == account
+            if own and self_trade is SelfTrade.TAKER:
+                break
+            if own and self_trade is SelfTrade.MAKER:
+                assert isinstance(offer, Resting)
+                self._remove(offer)
+                removed.append(offer)
+                continue
+            offered_e6 = offer.left_e6 if isinstance(offer, Resting) else offer.shown_e6
+            qty_e6 = need.take(offered_e6, self._unit(buys_yes, price))
+            if qty_e6 == 0:
+                break
+            self._touch(not buys_yes, price)
+            self._matches += 1
+            maker = offer.order if isinstance(offer, Resting) else None
+            match = Match(
+                number=self._matches,
+                market=self.market,
+                taker_order_id=order_id,
+                taker_account=account,
+                maker_order_id=maker.order_id if maker else None,
+                maker_account=maker.account if maker else None,
+                taker_buys_yes=buys_yes,
+                price_e4=price,
+                qty_e6=qty_e6,
+            )
+            if isinstance(offer, Resting):
+                offer.left_e6 -= qty_e6
+                if offer.left_e6 == 0:
+                    self._remove(offer)
+            else:
+                offer.taken_e6 += qty_e6
+            matches.append(match)
+        self._pending.extend(matches)
+        return matches
+
+    def _remove(self, resting: Resting) -> None:
+        order = resting.order
+        self._touch(order.buys_yes, order.price_e4)
+        self._side(order.buys_yes)[order.price_e4].orders.remove(resting)
+        del self._resting[order.order_id]
+
+    def _touch(self, buys_yes: bool, price_e4: int) -> None:
+        """Remember a level's size before this action first changes it."""
+        self._before.setdefault((buys_yes, price_e4), self.level_e6(buys_yes, price_e4))
+
+    def _publish(self, order_id: str | None) -> None:
+        """Tell the observers what the action changed, and drop levels that hold nothing."""
+        before, pending = self._before, self._pending
+        self._before, self._pending = {}, []
+        self._actions += 1
+        for match in pending:
+            for on_match in self._on_match:
+                on_match(match)
+        for (buys_yes, price), old_e6 in sorted(before.items(), key=lambda item: (not item[0][0], item[0][1])):
+            new_e6 = self.level_e6(buys_yes, price)
+            level = self._side(buys_yes).get(price)
+            if level is not None and level.idle:
+                del self._side(buys_yes)[price]
+            if new_e6 != old_e6:
+                change = LevelChange(self.market, buys_yes, price, new_e6, new_e6 - old_e6, self._actions, order_id)
+                for on_level in self._on_level:
+                    on_level(change)
