@@ -21,8 +21,8 @@ class Alerts:
         self._role = role
         self._line = line
 
-    def alert(self, code: ErrorCode, text: str) -> None:
-        """Append ``time mode role code text`` to the log, and count it.
+    def alert(self, code: ErrorCode, text: str, *, noted: bool = False) -> None:
+        """Append ``time mode role code text`` to the log, and count it; ``noted``: the error table has it already.
 
         A log that cannot be written must not stop the pipeline: the alert then goes to stderr and stays counted.
         """
@@ -31,7 +31,8 @@ class Alerts:
         entry = f"{when} {self._mode} {self._role} {code.name} {clean}\n"
         if self._line is not None:
             self._line.alerted()
-            self._line.error(code, clean)
+            if not noted:
+                self._line.error(code, clean)
         try:
             fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
             try:

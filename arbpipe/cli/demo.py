@@ -53,6 +53,7 @@ def command(seconds: float, events: int, seed: int, state: Path | None, as_json:
             speed=1.0,
             state=kept,
         )
+        session.scratch = folder
         say(
             f"arbpipe DEMO  core: {CORE}  seed {seed}: {events} events, {len(sample.arbitrages)} arbitrages in {seconds:g} s"
         )

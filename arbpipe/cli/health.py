@@ -34,7 +34,8 @@ _ROLES = (
     Role.DETECTOR,
     Role.EXECUTOR,
 )
-_STALE_NS = 2_000_000_000
+#: Before the supervisor kills what hangs (2 s), so that a probe sees it.
+_STALE_NS = 1_500_000_000
 
 
 def health_of(directory: Path) -> dict[str, Any]:

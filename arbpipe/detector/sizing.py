@@ -88,7 +88,8 @@ def size_cover(
     """The largest size whose marginal edge clears ``min_edge_e6`` (per contract), with its legs.
 
     A claim whose share falls below its venue's minimum is left out and the rest is sized again, so dust never hides a good
-    quote. ``EDGE_TOO_LARGE`` (above ``max_edge_e6``) and ``ONE_INSTRUMENT`` (both sides of one instrument for less than a
+    quote. It stops before a ninth leg. ``EDGE_TOO_LARGE`` (above ``max_edge_e6`` on average over the smallest size that all
+    of them may trade: a remnant at a silly price is no alarm) and ``ONE_INSTRUMENT`` (both sides of one instrument for less than a
     dollar) mean a wrong pair or a corrupt book: the caller raises the alarm.
     """
     left = [list(quotes) for quotes in propositions]
@@ -105,8 +106,6 @@ def size_cover(
         left[worst.proposition] = [quote for quote in left[worst.proposition] if quote.claim != worst.quote.claim]
         if not left[worst.proposition]:
             return Refusal(Reason.MIN_SIZE, worst.size_e2, worst.quote.min_size_e2)
-    if len(result.legs) > MAX_LEGS:
-        return Refusal(Reason.TOO_MANY_LEGS, len(result.legs), MAX_LEGS)
     if 100 * result.edge_e6 < min_edge_e6 * result.size_e2:
         # rounding of the fees ate it: only for very small sizes
         return Refusal(Reason.EDGE, 100 * result.edge_e6 // result.size_e2, min_edge_e6)
@@ -133,6 +132,7 @@ def _walk(
     quotes: dict[int, Quote] = {}
     sides: dict[int, int] = {}  # of every claim taken, not only of one step: all of them would be bought
     size, best = 0, None
+    judged, judged_size = 0, 0  # edge and size of the first contracts, up to the smallest size that may be traded
     while size < max_size_e2:
         steps = [ladder[i] for ladder, i in zip(ladders, at, strict=True)]
         edge = k * 1_000_000 - sum(step.unit_e6 for step in steps)
@@ -143,9 +143,13 @@ def _walk(
         for step in steps:
             if sides.setdefault(step.quote.uid, step.quote.claim) != step.quote.claim:
                 return Refusal(Reason.ONE_INSTRUMENT, edge, 0)
-        if edge > max_edge_e6:
-            return Refusal(Reason.EDGE_TOO_LARGE, edge, max_edge_e6)
+        if len(taken.keys() | {(number, step.quote.claim) for number, step in enumerate(steps)}) > MAX_LEGS:
+            break
         quantity = min(*left, max_size_e2 - size)
+        counted = min(quantity, max(step.quote.min_size_e2 for step in steps) - judged_size)
+        if counted > 0:
+            judged += edge * counted
+            judged_size += counted
         for number, step in enumerate(steps):
             quotes[step.quote.claim] = step.quote
             taken.setdefault((number, step.quote.claim), []).append((step.price_e4, quantity))
@@ -163,6 +167,8 @@ def _walk(
             break
     if not size:
         return Refusal(Reason.EDGE, best or 0, min_edge_e6)
+    if judged > max_edge_e6 * judged_size:
+        return Refusal(Reason.EDGE_TOO_LARGE, judged // judged_size, max_edge_e6)
     legs = tuple(
         SizedLeg(
             quotes[claim],

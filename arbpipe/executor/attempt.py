@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from arbpipe.clock import AgeClock
-from arbpipe.executor.aftermath import Held, Market, StepKind, balance, next_step
-from arbpipe.executor.plan import Plan
+from arbpipe.executor.aftermath import Held, Market, StepKind, StepOrder, balance, next_step
+from arbpipe.executor.plan import Plan, worst_cash_e6
 from arbpipe.identity import Side, Venue
 from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
 from arbpipe.shm.generation import Listing
@@ -118,8 +118,8 @@ class AttemptRunner:
         completes = unwinds = 0
         began_ns = self._clock.now_ns()
         while True:
-            held, unresolved = self._held(record)
-            if unresolved:
+            held, unresolved, unlisted = self._held(record)
+            if unresolved or unlisted:
                 break
             may_complete = completes < self._policy.complete_steps
             may_unwind = unwinds < self._policy.unwind_steps
@@ -162,7 +162,7 @@ class AttemptRunner:
                     number,
                     step,
                     order.proposition,
-                    max(0, -order.cash_e6),
+                    _reserve(order),
                 )
                 for number, order in enumerate(wanted.orders)
             ]
@@ -229,12 +229,13 @@ class AttemptRunner:
 
     # -- accounting --------------------------------------------------------------------------------------------------
 
-    def _held(self, record: AttemptRecord) -> tuple[list[Held], bool]:
-        """What the attempt holds by its fills, and whether an order of it is still unknown."""
+    def _held(self, record: AttemptRecord) -> tuple[list[Held], bool, int]:
+        """What the attempt holds by its fills, whether an order of it is still unknown, and how many contracts (e6) it
+        holds of instruments that nobody lists any more: they can be neither sold nor completed, and are never nothing."""
         fills = self._ledger.fills(record.attempt)
         positions: dict[tuple[int, int, Side], list[int]] = {}
         final: dict[tuple[int, int, Side], bool] = {}
-        unresolved = False
+        unresolved, unlisted = False, 0
         for intent, state in self._ledger.intents(record.attempt):
             unresolved |= state is None or not state.settled
             key = (intent.proposition, intent.order.uid, intent.order.side)
@@ -245,17 +246,19 @@ class AttemptRunner:
         held = []
         for (proposition, uid, side), (bought, cost, sold, _proceeds) in positions.items():
             listing = self._listing(uid)
-            if listing is not None and bought > sold:
+            if listing is None:
+                unlisted += max(0, bought - sold)
+            elif bought > sold:
                 basis = cost * (bought - sold) // bought
                 held.append(
                     Held(proposition, listing, side, bought - sold, basis, final.get((proposition, uid, side), True))
                 )
-        return held, unresolved
+        return held, unresolved, unlisted
 
     def _close(self, record: AttemptRecord, propositions: int) -> Closing:
         fills = self._ledger.fills(record.attempt)
         intents = self._ledger.intents(record.attempt)
-        held, unresolved = self._held(record)
+        held, unresolved, unlisted = self._held(record)
         _filled, low, _high = balance(propositions, held) if held else ([], 0, 0)
         traded: dict[tuple[int, int, Side], list[int]] = {}
         for intent, _state in intents:
@@ -266,8 +269,11 @@ class AttemptRunner:
         proceeds = sum(sums[3] for sums in traded.values())
         sold_basis = sum(-(-sums[1] * sums[2] // sums[0]) for sums in traded.values() if sums[0] and sums[2])
         dust, exposure, loose_basis = self._loose(propositions, held, low)
+        exposure += unlisted
         if unresolved:
-            exposure += sum(intent.reserved_e6 for intent, state in intents if state is None or not state.settled)
+            # of a sale too, which reserves no cash: contracts, like all exposure
+            unknown = (intent.order for intent, state in intents if state is None or not state.settled)
+            exposure += sum(order.size_e2 * 10_000 for order in unknown)
         realised = proceeds - sold_basis - loose_basis
         total = record.k * low + proceeds - spent
         closing = Closing(
@@ -304,6 +310,14 @@ class AttemptRunner:
                 else:
                     exposure += part
         return dust, exposure, basis
+
+
+def _reserve(order: StepOrder) -> int:
+    """The most cash a step's order can take; the quotes it was priced at may be gone when it arrives."""
+    if order.action is Action.SELL:
+        return 0
+    fee = order.listing.fee
+    return max(-order.cash_e6, worst_cash_e6(fee, order.size_e2, order.limit_e4) if fee else order.size_e2 * 10_000)
 
 
 def _add(sums: list[int], action: Action, fill: Fill) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from arbpipe.executor.proof import Holding, Payoffs, prove_basket, worst_loss_e6
-from arbpipe.feemodel import cost_e6, proceeds_e6
+from arbpipe.feemodel import FeeTerms, cost_e6, proceeds_e6
+from arbpipe.fixedpoint import ceil_to
 from arbpipe.identity import Side, Venue, side_of, slot_of
 from arbpipe.shm.generation import CoverEntry, Listing
+from arbpipe.shm.layout import DEPTH
 from arbpipe.shm.opportunity import Leg
 from arbpipe.shm.row import Levels, Reason, Row
 
-__all__ = ["Plan", "PlanLeg", "Refusal", "fill_levels", "make_plan"]
+__all__ = ["Plan", "PlanLeg", "Refusal", "fill_levels", "make_plan", "worst_cash_e6"]
 
 #: Bids we would unwind at are counted 10 % thinner than they are.
 _HAIRCUT = 10
@@ -74,6 +76,12 @@ def fill_levels(levels: Levels, size_e2: int, limit_e4: int, *, buys: bool = Tru
         fills.append((price, taken))
         left -= taken
     return fills
+
+
+def worst_cash_e6(fee: FeeTerms, size_e2: int, limit_e4: int) -> int:
+    """The most cash a buy order can take: all of it at its limit, its fee rounded up once for every level of a row."""
+    pieces = min(size_e2, DEPTH)
+    return ceil_to(cost_e6(fee, [(limit_e4, size_e2)]) + (pieces - 1) * fee.quantum_e6, fee.align_e6)
 
 
 def make_plan(
@@ -152,7 +160,7 @@ def _leg(leg: Leg, size_e2: int, row: Row, listing: Listing) -> PlanLeg | Refusa
         size_e2,
         leg.price_e4,
         cost,
-        cost_e6(row.fee, [(leg.price_e4, size_e2)]),
+        worst_cash_e6(row.fee, size_e2, leg.price_e4),
         sum(size for price, size in row.asks(side) if price <= leg.price_e4),
         max(0, cost - max(0, proceeds_e6(row.fee, back))),
     )

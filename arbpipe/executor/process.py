@@ -141,15 +141,17 @@ class Executor:
         Raises:
             SafetyRefused: the ledger and a venue disagree.
         """
-        pending = []
+        pending, stuck = [], 0
         for attempt in self.ledger.open_attempts():
             record = attempt.record
             self._conflicts.busy[record.attempt] = frozenset(int(uid, 16) for uid in record.plan["group"])
             if attempt.state == "stuck":
-                self._line.add(Counter.UNRESOLVED)
+                stuck += 1
                 continue
             await self._runner.look_up(record)
             pending.append(record)
+        # not added: the line's counters outlive a restart, and the same attempt would count once for each
+        self._line.set(Counter.UNRESOLVED, stuck)
         differences = await reconcile(self.ledger, self._gateways.values())
         if differences:
             self._differ(differences)

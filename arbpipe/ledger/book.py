@@ -9,8 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -23,6 +22,7 @@ __all__ = ["AttemptRecord", "Closing", "IntentRecord", "Ledger", "OpenAttempt", 
 
 
 T = TypeVar("T")
+_DAY_NS: Final = 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,5 +444,5 @@ def _reduce(db: sqlite3.Connection, order: Order, side: Side, qty_e6: int, attem
 
 def day_start_ns(now_ns: int | None = None) -> int:
     """Midnight UTC of today, CLOCK_REALTIME."""
-    now = datetime.fromtimestamp((now_ns or wall_ns()) / 1e9, UTC)
-    return int(now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()) * 1_000_000_000
+    now = wall_ns() if now_ns is None else now_ns
+    return now - now % _DAY_NS  # a float of seconds cannot tell the last instant of a day from the next midnight

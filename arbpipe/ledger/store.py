@@ -75,21 +75,42 @@ class LedgerStore:
                 self.db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                if path.exists() and not path.stat().st_size:
+                    # SQLite would take it for a new database, and a lost ledger would pass for one without events (F65)
+                    raise EnvironmentRefused(
+                        f"the ledger {path} is a file of 0 bytes: restore it from a backup, or remove it if nothing was "
+                        "ever traded with it"
+                    )
                 self.db = sqlite3.connect(path, isolation_level=None)
-                self.db.execute("PRAGMA journal_mode=WAL")
-                self.db.execute("PRAGMA synchronous=NORMAL")
-                self.db.execute("PRAGMA wal_autocheckpoint=0")
-                self.db.executescript(_SCHEMA)
-            version = self.db.execute("PRAGMA user_version").fetchone()[0]
-            known = dict(self.db.execute("SELECT name, value FROM meta").fetchall())
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(path, error) from None
+        try:
+            self._open(mode, readonly=readonly)
         except sqlite3.Error as error:
-            raise EnvironmentRefused(
-                f"cannot open the ledger {path}: {error}; restore it from a backup or move it away"
-            ) from None
+            self.db.close()
+            raise _unusable(path, error) from None
+        except BaseException:
+            self.db.close()
+            raise
+
+    def _open(self, mode: str, *, readonly: bool) -> None:
+        """Check whose ledger it is, before anything in it is touched, and make what a new one lacks."""
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
         if version not in (0, SCHEMA_VERSION):
-            raise LayoutMismatch(f"{path} has ledger version {version}, this arbpipe {SCHEMA_VERSION}")
+            raise LayoutMismatch(
+                f"{self.path} has ledger version {version}, this arbpipe {SCHEMA_VERSION}: use the arbpipe that wrote it, "
+                "or name another state folder"
+            )
+        if not readonly:
+            self.db.execute("PRAGMA journal_mode=WAL")
+            self.db.execute("PRAGMA synchronous=NORMAL")
+            self.db.execute("PRAGMA wal_autocheckpoint=0")
+            self.db.executescript(_SCHEMA)
+        known = dict(self.db.execute("SELECT name, value FROM meta").fetchall())
         if known.get("mode", mode) != mode:
-            raise LayoutMismatch(f"{path} is a ledger of mode {known['mode']}, not {mode}: name another state folder")
+            raise LayoutMismatch(
+                f"{self.path} is a ledger of mode {known['mode']}, not {mode}: name another state folder"
+            )
         if not readonly and not known:
             self.db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             self.db.execute("INSERT INTO meta VALUES ('mode', ?)", (mode,))
@@ -155,6 +176,10 @@ class LedgerStore:
                 )
             previous, expected = digest, expected + 1
         return expected - 1
+
+
+def _unusable(path: Path, error: Exception) -> EnvironmentRefused:
+    return EnvironmentRefused(f"cannot open the ledger {path}: {error}; restore it from a backup or move it away")
 
 
 def _digest(seq: int, at_ns: int, kind: str, attempt: str, body: bytes, previous: bytes) -> bytes:

@@ -39,7 +39,7 @@ from arbpipe.shm.layout import Counts, Role, Stage
 from arbpipe.shm.locks import held_locks
 from arbpipe.shm.row import Reason
 from arbpipe.shm.segment import Mode, Segment, default_directory
-from arbpipe.shm.stats import Counter, merged_histogram
+from arbpipe.shm.stats import Counter, merged_histogram, start_ticks
 from arbpipe.shm.tables import FEED_ROLES, write_ranges
 from arbpipe.supervisor import Supervisor
 from arbpipe.venues.paper.account import PaperAccount
@@ -79,10 +79,11 @@ def instance_of(mode: int) -> str:
 def remove_dead_instances() -> None:
     """Remove what demos and replays left behind that were killed together with their supervisor.
 
-    Only private instances (``demo-…``, ``replay-…``) whose locks nobody holds; their temporary state goes with them.
+    Only private instances (``demo-…``, ``replay-…``) whose maker is gone and whose locks nobody holds; their temporary
+    state goes with them.
     """
     for directory in default_directory("any").parent.glob("*-*-*"):
-        if not directory.name.startswith(("demo-", "replay-")) or held_locks(directory):
+        if not directory.name.startswith(("demo-", "replay-")) or _maker_lives(directory) or held_locks(directory):
             continue
         with contextlib.suppress(OSError, msgspec.DecodeError, SafetyRefused):
             state = Path(read_spec(directory / "run.json").state)
@@ -90,6 +91,19 @@ def remove_dead_instances() -> None:
                 shutil.rmtree(state, ignore_errors=True)
         with contextlib.suppress(OSError, SafetyRefused):
             Segment.destroy(directory)
+
+
+def _maker_lives(directory: Path) -> bool:
+    """Whether the process that made a private instance is there: one that just begins holds no lock yet."""
+    pid = directory.name.split("-")[1]
+    ticks = start_ticks(pid) if pid.isdecimal() else 0
+    try:
+        made_s = directory.stat().st_mtime
+    except OSError:
+        return False
+    started_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    # a process that began after the directory last changed has its pid from the maker, and nothing else
+    return ticks > 0 and started_s < made_s + 1.0
 
 
 @dataclass(slots=True)
@@ -149,6 +163,8 @@ class ReplaySession:
         self.segment: Segment
         self.supervisor: Supervisor
         self.driver: ReplayDriver
+        #: A folder that goes with an aborted session, because whoever made it gets no chance to remove it.
+        self.scratch: Path | None = None
         self._summary: Summary | None = None
         self._interrupted = False
 
@@ -161,10 +177,18 @@ class ReplaySession:
         self.supervisor.kill()
         self.supervisor.stop()
         self._clean()
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
 
     def __enter__(self) -> ReplaySession:
-        remove_dead_instances()
-        self.segment = Segment.create(self.directory, counts_of(self.config), mode=self.mode, instance=self.instance)
+        try:
+            remove_dead_instances()
+            self.segment = Segment.create(
+                self.directory, counts_of(self.config), mode=self.mode, instance=self.instance
+            )
+        except BaseException:
+            self._remove_state()
+            raise
         try:
             write_ranges(self.segment)
             # before the first frame, so that no frame is taken for one that a restarted feed has to catch up with
@@ -178,6 +202,9 @@ class ReplaySession:
             self.supervisor = Supervisor(self.segment, self.spec)
             self.supervisor.__enter__()
         except BaseException:
+            if hasattr(self, "supervisor"):  # some children may run already
+                self.supervisor.kill()
+                self.supervisor.stop()
             self._clean()
             raise
         return self
@@ -200,8 +227,12 @@ class ReplaySession:
     def _clean(self) -> None:
         self.segment.detach()
         Segment.destroy(self.directory)
-        if self.directory.parent.name.startswith("arbpipe-") and not any(self.directory.parent.iterdir()):
-            self.directory.parent.rmdir()
+        if self.directory.parent.name.startswith("arbpipe-"):
+            with contextlib.suppress(OSError):  # other instances live there, or another one removed it
+                self.directory.parent.rmdir()
+        self._remove_state()
+
+    def _remove_state(self) -> None:
         if self._own_state:
             shutil.rmtree(self.state, ignore_errors=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -14,8 +15,8 @@ __all__ = ["Breaker"]
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    trips: int
-    acknowledged: int
+    trips: Annotated[int, msgspec.Meta(ge=0)]
+    acknowledged: Annotated[int, msgspec.Meta(ge=0)]
     last: str = ""
 
 

@@ -205,7 +205,6 @@ class Reason(IntEnum):
     MIN_SIZE = 22
     EDGE_TOO_LARGE = 23
     ONE_INSTRUMENT = 24
-    TOO_MANY_LEGS = 25
     TAKEN = 30
     EXPIRED = 31
     KILLED = 32

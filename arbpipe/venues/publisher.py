@@ -246,4 +246,4 @@ class Publisher:
         # the table forgets a kind when three others came; the alert log must not fill up with it for that
         if self.line.error(code, text) and code not in self._alerted:
             self._alerted.add(code)
-            self.alerts.alert(code, text)
+            self.alerts.alert(code, text, noted=True)

@@ -85,8 +85,7 @@ def oracle(k: int, book: Book, min_edge: int, max_edge: int, most: int) -> tuple
     if not good:
         return Reason.EDGE
     assert good == rows[: len(good)]
-    reach = good[:1] if edges[0] > max_edge else good
-    bought = {(one.quote.uid, one.quote.claim) for row in reach for one in row}
+    bought = {(one.quote.uid, one.quote.claim) for row in good for one in row}
     if len(bought) > len({uid for uid, _ in bought}):
         return Reason.ONE_INSTRUMENT
     if edges[0] > max_edge:
@@ -297,8 +296,23 @@ def test_a_cover_of_eight_propositions_pays_seven_dollars_for_eight_noes() -> No
     result = taken(7, book)
     assert (result.size_e2, len(result.legs)) == (100, 8)
     assert as_oracle(result) == oracle(7, book, MIN_EDGE, MAX_EDGE, 20_000)
-    book[0].append(quote(99, (8_600, 1), fee=POLYMARKET))
-    assert refused(7, book) == Refusal(Reason.TOO_MANY_LEGS, 9, 8)
+
+
+def test_the_walk_stops_before_a_ninth_leg() -> None:
+    book = [[quote(2 * n, (8_650 + n, 100), fee=POLYMARKET)] for n in range(8)]
+    book[0].append(quote(99, (8_660, 100), fee=POLYMARKET))
+    for quotes in book[1:]:
+        quotes[0] = quotes[0]._replace(levels=((quotes[0].levels[0][0], 200),))
+    result = taken(7, book)
+    assert (result.size_e2, {leg.quote.claim for leg in result.legs}) == (100, {2 * n for n in range(8)})
+
+
+def test_a_remnant_at_a_silly_price_is_no_alarm_and_a_wrong_book_is_one() -> None:
+    def book(remnant: int) -> list[list[Quote]]:
+        return [[quote(0, (100, remnant), (4_000, 900), least=500)], [quote(2, (5_900, 900))]]
+
+    assert taken(1, book(5)).size_e2 == 900
+    assert refused(1, book(100)).reason is Reason.EDGE_TOO_LARGE
 
 
 def test_a_tiny_size_whose_rounded_fees_eat_the_edge_is_refused() -> None:

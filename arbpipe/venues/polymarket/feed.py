@@ -189,6 +189,9 @@ class PolymarketFeed:
         if listing is not None and not book.crossed:
             self._publisher.quarantine(listing.slot, QuarantineReason.NONE)
         self._touched(connection, {asset: message.hash}, message.timestamp, recv_ns, age_ns, live=live)
+        if listing is not None and asset == listing.no_token:
+            # it may have been all that kept the row flagged
+            self._publish(connection, listing, 0, recv_ns)
 
     @staticmethod
     def _is_of(listing: Listing, message: Book) -> bool:
