@@ -118,6 +118,33 @@ class PaperConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     seed: int = 1
 
 
+class KalshiConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Kalshi: endpoints and the key. The private key is read from its file by the processes that sign, and nowhere kept."""
+
+    rest: str = "https://external-api.kalshi.com/trade-api/v2"
+    ws: str = "wss://external-api-ws.kalshi.com/trade-api/ws/v2"
+    key_id: str = ""
+    private_key_file: str = ""
+
+
+class PolymarketConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Polymarket: endpoints and the wallet. signature_type: 0 EOA, 1 proxy, 2 Safe (polymarket.md 1.5)."""
+
+    clob: str = "https://clob.polymarket.com"
+    data: str = "https://data-api.polymarket.com"
+    ws_market: str = "wss://ws-subscriptions-clob.polymarket.com/ws/market"
+    ws_user: str = "wss://ws-subscriptions-clob.polymarket.com/ws/user"
+    private_key_file: str = ""
+    funder: str = ""
+    signature_type: int = 0
+
+
+class NetworkConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """TLS: ca_file names the authority to trust instead of the system's (the simulators' own)."""
+
+    ca_file: str = ""
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Everything that can be configured."""
 
@@ -130,6 +157,9 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     limits: LimitsConfig = LimitsConfig()
     breaker: BreakerConfig = BreakerConfig()
     paper: PaperConfig = PaperConfig()
+    kalshi: KalshiConfig = KalshiConfig()
+    polymarket: PolymarketConfig = PolymarketConfig()
+    network: NetworkConfig = NetworkConfig()
 
 
 SECTIONS: Final = {field.name: field.type for field in msgspec.structs.fields(Config)}

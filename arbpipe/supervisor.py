@@ -178,18 +178,18 @@ class Supervisor:
 
     def kill(self) -> None:
         """End every child at once, without order. Safe in a signal handler."""
-        killed = [child for child in self._children.values() if child.process is not None]
-        for child in killed:
-            assert child.process is not None
+        for child in self._children.values():
             # not Popen.kill and Popen.wait: they take a lock that the interrupted code may hold
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child.process.pid, signal.SIGKILL)
-        for child in killed:
-            assert child.process is not None
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(child.process.pid, 0)
-            child.process.returncode = child.process.returncode or -signal.SIGKILL
-            child.process = None
+            if child.process is not None and child.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child.process.pid, signal.SIGKILL)
+        for child in self._children.values():
+            if child.process is not None:
+                if child.process.returncode is None:
+                    with contextlib.suppress(ChildProcessError):
+                        os.waitpid(child.process.pid, 0)
+                    child.process.returncode = -signal.SIGKILL
+                child.process = None
 
     # -- ending ------------------------------------------------------------------------------------------------------
 

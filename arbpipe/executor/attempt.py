@@ -207,7 +207,10 @@ class AttemptRunner:
             self._ledger.outcome(attempt, intent, outcome)
             return outcome
         if size_e2 < intent.order.size_e2:
-            reserved = intent.reserved_e6 * size_e2 // intent.order.size_e2 + 1
+            # no share of the old reservation: rounding weighs more on a smaller order
+            fee, reserved = listing.fee if listing else None, intent.reserved_e6
+            if fee is not None:
+                reserved = min(reserved, worst_cash_e6(fee, size_e2, intent.order.price_e4))
             intent = replace(intent, order=replace(intent.order, size_e2=size_e2), reserved_e6=reserved)
             self._ledger.resize(attempt, intent.order.client_id, size_e2, reserved)
         return await self._send(attempt, intent)

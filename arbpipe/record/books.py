@@ -6,6 +6,7 @@ what its frames lack (minimum size, neg-risk): REST books of the same markets su
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,6 +150,9 @@ def rebuild_books(paths: Sequence[Path], venue: Venue, books: Sequence[Path] = (
     finally:
         segment.detach()
         Segment.destroy(directory)
+        if directory.parent.name.startswith("arbpipe-"):
+            with contextlib.suppress(OSError):  # other instances live there
+                directory.parent.rmdir()
 
 
 def _rebuild(
