@@ -84,7 +84,7 @@ class Executor:
         self._line = process.line
         self._clock = process.clock
         self.ledger = ledger
-        self._gateways = gateways
+        self.gateways = gateways
         self._sleepers = sleepers
         self._breaker = breaker
         self._pricer = Pricer(segment, config, usable, ledger, process.clock)
@@ -152,7 +152,7 @@ class Executor:
             pending.append(record)
         # not added: the line's counters outlive a restart, and the same attempt would count once for each
         self._line.set(Counter.UNRESOLVED, stuck)
-        differences = await reconcile(self.ledger, self._gateways.values())
+        differences = await reconcile(self.ledger, self.gateways.values())
         if differences:
             self._differ(differences)
             raise SafetyRefused(f"the ledger does not agree with the venues: {differences[0].what}")
@@ -358,6 +358,16 @@ class Executor:
 
 
 async def _run(process: Process, executor: Executor) -> None:
+    for gateway in executor.gateways.values():
+        await gateway.open()
+    try:
+        await _work(process, executor)
+    finally:
+        for gateway in executor.gateways.values():
+            await gateway.close()
+
+
+async def _work(process: Process, executor: Executor) -> None:
     executor.load_generation()
     while executor.generation is None and not process.should_stop():
         await asyncio.sleep(0.005)
@@ -365,9 +375,11 @@ async def _run(process: Process, executor: Executor) -> None:
         executor.load_generation()
     if executor.generation is None:
         return
+    if executor.ledger.store.empty:
+        executor.ledger.open_account({venue: await each.cash_e6() for venue, each in executor.gateways.items()})
     await executor.recover()
     await executor.loop(Doorbell(process.segment.directory))
-    differences = await reconcile(executor.ledger, executor._gateways.values())
+    differences = await reconcile(executor.ledger, executor.gateways.values())
     executor.ledger.note("reconciled", "", {"differences": [d.what for d in differences]})
 
 
@@ -399,8 +411,6 @@ def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
         gateways = make_gateways(
             process, usable, sleepers.sleep_until, lambda uid: holder[0].listing(uid) if holder else None
         )
-        if store.empty:
-            ledger.open_account(asyncio.run(_cash_of(gateways)))
         executor = Executor(process, ledger, gateways, usable, sleepers, breaker)
         holder.append(executor)
         uvloop.run(_run(process, executor))
@@ -408,6 +418,3 @@ def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
         store.close()
         lock.release()
 
-
-async def _cash_of(gateways: Mapping[Venue, Gateway]) -> dict[Venue, int]:
-    return {venue: await gateway.cash_e6() for venue, gateway in gateways.items()}

@@ -95,7 +95,8 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 def _check_time(text: str, now_s: float) -> None:
     if not (text.isascii() and text.isdigit()) or abs(int(text) - now_s) > TOLERANCE_S:
         raise VenueError(
-            401, f"{_UNAUTHORIZED}: POLY_TIMESTAMP {text!r} is not within {TOLERANCE_S} s of {int(now_s)} (unix seconds)"
+            401,
+            f"{_UNAUTHORIZED}: POLY_TIMESTAMP {text!r} is not within {TOLERANCE_S} s of {int(now_s)} (unix seconds)",
         )
 
 

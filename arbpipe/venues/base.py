@@ -100,6 +100,18 @@ class Gateway(Protocol):
 
     venue: Venue
 
+    async def open(self) -> None:
+        """Connect and make sure that orders could be sent; called once before anything else.
+
+        Raises:
+            ArbpipeError: the venue cannot be reached or refuses the credentials.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; nothing is cancelled."""
+        ...
+
     async def place(self, order: Order) -> Outcome:
         """Send an order and wait for its outcome. Idempotent by ``client_id``. Never raises for what a venue does."""
         ...

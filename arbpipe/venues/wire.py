@@ -126,11 +126,14 @@ class Wire:
         if self._transport is not None:
             self._transport.disconnect()
 
+    def _ended(self) -> bool:
+        return self._stopped
+
     async def run(self) -> None:
         """Keep the connection up until :meth:`stop`. Waits between tries: doubled each time, with jitter, 10 s at most."""
         delay = _FIRST_DELAY_S
         loop = asyncio.get_running_loop()
-        while not self._stopped:
+        while not self._ended():
             began = loop.time()
             try:
                 transport, _ = await ws_connect(
@@ -154,8 +157,8 @@ class Wire:
                 reason = f"{type(error).__name__}: {error}"
             had = self._transport is not None
             self._transport = None
-            if self._stopped:
-                break
+            if self._ended():
+                return
             if had:
                 self.reconnects += 1
             self.user.wire_closed(reason)

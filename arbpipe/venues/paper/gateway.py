@@ -51,6 +51,12 @@ class PaperGateway:
         self._sleep_until = sleep_until
         self._manners = manners
 
+    async def open(self) -> None:
+        """The account is open already."""
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
     async def place(self, order: Order) -> Outcome:
         """Wait out the venue's delay, then execute against the rows as they are by then."""
         earlier = self._account.outcome(order.client_id)
