@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,16 @@ def _lines(health: dict[str, Any]) -> list[str]:
     errors = [(each["role"], error) for each in health["processes"] for error in each["errors"]]
     if errors:
         lines.append("")
-        lines += [f"{role}: {error['code']} ×{error['count']}: {error['text']}" for role, error in errors]
+        lines += _wrapped(f"{role}: {error['code']} ×{error['count']}: {error['text']}" for role, error in errors)
     if health["problems"]:
-        lines += ["", *(f"! {problem}" for problem in health["problems"])]
+        lines += ["", *_wrapped(f"! {problem}" for problem in health["problems"])]
     return lines
+
+
+def _wrapped(texts: Iterable[str]) -> list[str]:
+    """Each text in lines of 80 columns; a path or an id that is longer stays whole."""
+    return [
+        line
+        for text in texts
+        for line in textwrap.wrap(text, 80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    ]

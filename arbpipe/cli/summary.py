@@ -9,13 +9,21 @@ from arbpipe.cli.common import lines_of
 __all__ = ["near_miss_lines", "summary_lines"]
 
 
+#: Everything is readable at 80 columns (design 12).
+_WIDTH = 80
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def near_miss_lines(near_misses: list[dict[str, Any]], most: int) -> list[str]:
     """The best covers: edge per contract after fees, what was missing, what was taken."""
     rows = [("cover", "best edge", "size", "missing", "seen", "taken")]
     for each in near_misses[:most]:
         rows.append(
             (
-                each["cover"][:46],
+                each["cover"],
                 f"{float(each['best_edge_usd']) * 100:+.2f} ¢" if each["best_edge_usd"] else "-",
                 f"{each['size']:g}" if each["size"] else "-",
                 each["missing"] or "-",
@@ -23,6 +31,8 @@ def near_miss_lines(near_misses: list[dict[str, Any]], most: int) -> list[str]:
                 str(each["taken"]),
             )
         )
+    others = sum(max(len(row[column]) for row in rows) + 2 for column in range(1, len(rows[0])))
+    rows = [(_cut(row[0], _WIDTH - others), *row[1:]) for row in rows]
     lines = lines_of(rows, right=(1, 2, 4, 5))
     if len(near_misses) > most:
         lines.append(f"… and {len(near_misses) - most} more covers (--json has them all)")
@@ -33,7 +43,7 @@ def summary_lines(values: dict[str, Any]) -> list[str]:
     """Counts, near-misses, money, latencies."""
     lines = [
         f"arbpipe {values['mode']}  core: {values['core']}",
-        f"{values['frames']} frames, {values['instruments']} instruments, {values['covers']} covers; "
+        f"{values['frames']} frames, {values['instruments']} instruments, {values['covers']} covers",
         f"gaps {values['gaps']}, crossed {values['crossed']}, bad frames {values['bad_frames']}",
         f"hashes: {values['hash_checked']} checked, {values['hash_mismatches']} wrong, "
         f"{values['hash_unchecked']} unchecked",
@@ -44,7 +54,8 @@ def summary_lines(values: dict[str, Any]) -> list[str]:
         lines += [
             "",
             f"{values['opportunities']} opportunities, {values['attempts']} attempts: {values['balanced']} balanced, "
-            f"{values['unwound']} unwound, {values['empty']} without a fill, {values['unresolved']} unresolved",
+            f"{values['unwound']} unwound,",
+            f"{values['empty']} without a fill, {values['unresolved']} unresolved",
             f"locked ${values['locked_pnl_usd']}, realised ${values['realised_pnl_usd']}, "
             f"dust {values['dust_contracts']:g}, exposure {values['open_exposure_contracts']:g} contracts",
             "the ledger and the paper venue agree: difference 0"

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from arbpipe.clock import AgeClock
+from arbpipe.clock import AgeClock, wall_ns
 from arbpipe.executor.aftermath import Held, Market, StepKind, StepOrder, balance, next_step
 from arbpipe.executor.plan import Plan, worst_cash_e6
 from arbpipe.identity import Side, Venue
@@ -59,6 +59,7 @@ def client_id(attempt: str, leg: int, step: int) -> str:
 
 def intents_of(attempt: str, plan: Plan) -> tuple[IntentRecord, ...]:
     """The first step's intents: every leg at its full size."""
+    created_ms = wall_ns() // 1_000_000
     return tuple(
         IntentRecord(
             Order(
@@ -70,6 +71,7 @@ def intents_of(attempt: str, plan: Plan) -> tuple[IntentRecord, ...]:
                 Action.BUY,
                 leg.size_e2,
                 leg.limit_e4,
+                created_ms=created_ms,
             ),
             number,
             0,
@@ -146,6 +148,7 @@ class AttemptRunner:
             else:
                 unwinds += 1
             step += 1
+            created_ms = wall_ns() // 1_000_000
             orders = [
                 IntentRecord(
                     Order(
@@ -158,6 +161,7 @@ class AttemptRunner:
                         order.size_e2,
                         order.limit_e4,
                         order.action is Action.SELL,
+                        created_ms,
                     ),
                     number,
                     step,

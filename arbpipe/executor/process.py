@@ -417,4 +417,3 @@ def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
     finally:
         store.close()
         lock.release()
-

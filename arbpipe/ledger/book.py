@@ -312,12 +312,21 @@ class Ledger:
         found = []
         for row in self._db.execute(
             "SELECT client_id, leg, step, proposition, venue, uid, native_id, side, action, size_e2, price_e4,"
-            " reserved_e6, state FROM intents WHERE attempt = ? ORDER BY step, leg",
+            " reserved_e6, state, created_ms FROM intents WHERE attempt = ? ORDER BY step, leg",
             (attempt,),
         ).fetchall():
             action = Action(row[8])
             order = Order(
-                row[0], Venue(row[4]), int(row[5]), row[6], Side(row[7]), action, row[9], row[10], action is Action.SELL
+                row[0],
+                Venue(row[4]),
+                int(row[5]),
+                row[6],
+                Side(row[7]),
+                action,
+                row[9],
+                row[10],
+                action is Action.SELL,
+                row[13],
             )
             state = None if row[12] == "intended" else OutcomeState(row[12])
             found.append((IntentRecord(order, row[1], row[2], row[3], row[11]), state))
@@ -348,6 +357,11 @@ class Ledger:
         row = self._db.execute(
             "SELECT COALESCE(SUM(realised_e6 + MIN(locked_e6, 0)), 0) FROM attempts WHERE closed_ns >= ?", (since_ns,)
         ).fetchone()
+        return int(row[0])
+
+    def unknown_intents(self) -> int:
+        """How many orders have no known outcome."""
+        row = self._db.execute("SELECT COUNT(*) FROM intents WHERE state IN ('intended', 'unknown')").fetchone()
         return int(row[0])
 
     def totals(self) -> dict[str, int]:
@@ -387,6 +401,7 @@ def _plain(intent: IntentRecord) -> dict[str, Any]:
         "size_e2": order.size_e2,
         "price_e4": order.price_e4,
         "reserved_e6": intent.reserved_e6,
+        "created_ms": order.created_ms,
     }
 
 
@@ -394,7 +409,7 @@ def _insert_intent(db: sqlite3.Connection, attempt: str, intent: IntentRecord) -
     order = intent.order
     db.execute(
         "INSERT INTO intents (client_id, attempt, leg, step, proposition, venue, uid, native_id, side, action, size_e2,"
-        " price_e4, reserved_e6, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')",
+        " price_e4, reserved_e6, created_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')",
         (
             order.client_id,
             attempt,
@@ -409,6 +424,7 @@ def _insert_intent(db: sqlite3.Connection, attempt: str, intent: IntentRecord) -
             order.size_e2,
             order.price_e4,
             intent.reserved_e6,
+            order.created_ms,
         ),
     )
 

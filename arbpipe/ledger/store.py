@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS intents (
     client_id TEXT PRIMARY KEY, attempt TEXT NOT NULL, leg INTEGER NOT NULL, step INTEGER NOT NULL,
     proposition INTEGER NOT NULL, venue INTEGER NOT NULL, uid TEXT NOT NULL, native_id TEXT NOT NULL,
     side INTEGER NOT NULL, action TEXT NOT NULL, size_e2 INTEGER NOT NULL, price_e4 INTEGER NOT NULL,
-    reserved_e6 INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '');
+    reserved_e6 INTEGER NOT NULL, created_ms INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS intents_of ON intents (attempt);
 CREATE TABLE IF NOT EXISTS fills (
     venue INTEGER NOT NULL, fill_id TEXT NOT NULL, client_id TEXT NOT NULL, qty_e6 INTEGER NOT NULL,

@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,24 +22,20 @@ import msgspec
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config
 from arbpipe.errors import EnvironmentRefused, SafetyRefused
-from arbpipe.fixedpoint import format_usd
 from arbpipe.identity import Venue
 from arbpipe.ledger.book import Ledger
 from arbpipe.ledger.reconcile import compare
-from arbpipe.ledger.store import LedgerStore
 from arbpipe.process import RunSpec, read_spec
 from arbpipe.record.driver import ReplayDriver
 from arbpipe.record.recording import open_recordings
 from arbpipe.record.replay import step_times
-from arbpipe.shm import core
 from arbpipe.shm.ageclock import SegmentClock, set_scaled, set_stepped
-from arbpipe.shm.generation import read_meta
-from arbpipe.shm.layout import Counts, Role, Stage
+from arbpipe.shm.layout import Counts, Role
 from arbpipe.shm.locks import held_locks
-from arbpipe.shm.row import Reason
 from arbpipe.shm.segment import Mode, Segment, default_directory
-from arbpipe.shm.stats import Counter, merged_histogram, start_ticks
+from arbpipe.shm.stats import Counter, start_ticks
 from arbpipe.shm.tables import FEED_ROLES, write_ranges
+from arbpipe.summary import Summary, counter_of, near_misses_of, summarise
 from arbpipe.supervisor import Supervisor
 from arbpipe.venues.paper.account import PaperAccount
 
@@ -104,17 +99,6 @@ def _maker_lives(directory: Path) -> bool:
     started_s = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
     # a process that began after the directory last changed has its pid from the maker, and nothing else
     return ticks > 0 and started_s < made_s + 1.0
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a replay did; :meth:`as_json` has the stable keys of ``replay --json``."""
-
-    values: dict[str, Any] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """The keys in a stable order."""
-        return {"schema": 1, **self.values}
 
 
 class ReplaySession:
@@ -285,60 +269,18 @@ class ReplaySession:
 
     def counter(self, counter: Counter, *roles: Role) -> int:
         """A counter added up over roles (all feeds when none is named)."""
-        return sum(self.segment.fields("processes", role)["counters"][counter] for role in (roles or tuple(FEED_ROLES)))
+        return counter_of(self.segment, counter, *roles)
 
     def near_misses(self) -> list[dict[str, Any]]:
         """Each cover's best edge and what was missing, best first."""
-        generation = self.segment.region.load_u64(self.segment.section("catalog").offset)
-        if not generation:
-            return []
-        meta = read_meta(self.segment.directory, generation)
-        found = []
-        for index, names in enumerate(meta["covers"]):
-            stat = self.segment.fields("cover_stats", index)
-            priced = bool(stat["best_ns"])
-            missing = Reason(stat["best_reason"] if priced else stat["reason"])
-            gate = Reason(stat["x_gate"])
-            found.append(
-                {
-                    "cover": names["name"],
-                    "kind": names["kind"],
-                    "best_edge_usd": format_usd(stat["best_edge_e6"]) if priced else None,
-                    "size": stat["best_size_e2"] / 100 if priced else None,
-                    "missing": missing.name.lower() if missing else (gate.name.lower() if gate else None),
-                    "opportunities": stat["pushed"],
-                    "attempts": stat["x_attempts"],
-                    "taken": stat["x_filled"],
-                }
-            )
-        found.sort(key=lambda each: float(each["best_edge_usd"] or "-inf"), reverse=True)
-        return found
+        return near_misses_of(self.segment)
 
-    def latencies(self) -> dict[str, dict[str, float]]:
-        """Percentiles in microseconds per stage."""
-        stages = {
-            "frame_to_row": Stage.FRAME_TO_ROW,
-            "row_to_opportunity": Stage.ROW_TO_OPPORTUNITY,
-            "opportunity_to_intent": Stage.OPPORTUNITY_TO_INTENT,
-            "opportunity_to_paper": Stage.OPPORTUNITY_TO_PAPER,
-        }
-        table = {}
-        for name, stage in stages.items():
-            one = merged_histogram(self.segment, stage)
-            table[name] = {
-                "p50": one["p50"] / 1000,
-                "p99": one["p99"] / 1000,
-                "max": one["max"] / 1000,
-                "count": one["count"],
-            }
-        return table
-
-    def _matches(self, ledger: Ledger) -> tuple[bool, list[str]]:
-        """Whether the ledger says what the paper venue says, read after every process ended."""
+    def _paper(self, ledger: Ledger) -> list[str]:
+        """What the ledger and the paper venue disagree about, read after every process ended."""
         account = PaperAccount(self.spec.ledger_path("paper-venue"), {})
         try:
             cash = ledger.cash()
-            found = [
+            return [
                 difference.what
                 for venue in Venue
                 for difference in compare(
@@ -351,54 +293,13 @@ class ReplaySession:
             ]
         finally:
             account.close()
-        return not found, found
 
     def _summarise(self) -> Summary:
-        path = self.spec.ledger_path()
-        totals: dict[str, int] = dict.fromkeys(
-            ("attempts", "locked_e6", "realised_e6", "dust_e6", "exposure_e6", "balanced", "unwound", "open", "none"), 0
-        )
-        matches, differences = True, list[str]()
-        if path.exists():
-            store = LedgerStore(path, self.spec.mode_name)
-            ledger = Ledger(store)
-            try:
-                if not store.empty:
-                    store.verify()
-                    totals = ledger.totals()
-                    matches, differences = self._matches(ledger)
-            finally:
-                store.close()
-        alerts = self.state / "alerts.log"
-        return Summary(
-            {
-                "mode": self.spec.mode_name,
-                "core": core.CORE,
-                "frames": self.counter(Counter.FRAMES),
-                "sequenced": self.counter(Counter.SEQUENCED),
-                "instruments": len(self.catalog.instruments),
-                "covers": len(self.catalog.covers),
-                "gaps": self.counter(Counter.GAPS),
-                "hash_checked": self.counter(Counter.HASH_CHECKED),
-                "hash_mismatches": self.counter(Counter.HASH_MISMATCHES),
-                "hash_unchecked": self.counter(Counter.HASH_UNCHECKED),
-                "crossed": self.counter(Counter.CROSSED),
-                "bad_frames": self.counter(Counter.BAD_FRAMES),
-                "opportunities": self.counter(Counter.OPPORTUNITIES, Role.DETECTOR),
-                "near_misses": self.near_misses(),
-                "attempts": totals["attempts"],
-                "balanced": totals["balanced"],
-                "unwound": totals["unwound"],
-                "empty": totals["none"],
-                "unresolved": totals["open"],
-                "open_exposure_contracts": totals["exposure_e6"] / 1e6,
-                "dust_contracts": totals["dust_e6"] / 1e6,
-                "locked_pnl_usd": format_usd(totals["locked_e6"]),
-                "realised_pnl_usd": format_usd(totals["realised_e6"]),
-                "ledger_matches_venues": matches,
-                "differences": differences,
-                "restarts": self.supervisor.restarts,
-                "alerts": len(alerts.read_text().splitlines()) if alerts.exists() else 0,
-                "latency_us": self.latencies(),
-            }
+        return summarise(
+            self.segment,
+            self.spec,
+            instruments=len(self.catalog.instruments),
+            covers=len(self.catalog.covers),
+            restarts=self.supervisor.restarts,
+            differences=self._paper,
         )

@@ -200,15 +200,13 @@ class World:
             raise ValueError(f"a world cannot run at speed {speed}: give a number above 0")
         cycle = self.cycle_at(round((now_ns() - started_ns) * speed))
         while cycles is None or cycle < cycles:
-            done = 0
-            for step in await asyncio.to_thread(self.steps, cycle):
+            for done, step in enumerate(await asyncio.to_thread(self.steps, cycle)):
                 wait_ns = started_ns + round(step.offset_ns / speed) - now_ns()
                 if wait_ns > 0:
                     await asyncio.sleep(wait_ns / 1e9)
                 elif done % 100 == 99:
                     await asyncio.sleep(0)
                 self.apply(step)
-                done += 1
                 if on_step is not None:
                     on_step(step)
             cycle += 1

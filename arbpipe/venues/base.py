@@ -42,6 +42,8 @@ class Order:
     """An immediate-or-cancel order for contracts of one side, limited in that side's own price.
 
     ``reduce_only``: it may only lower a position that is held. ``size_e2`` contracts, ``price_e4`` the worst price.
+    ``created_ms``: when the intent was made (CLOCK_REALTIME); stored with it, so that what a venue computes from it (an order
+    hash) is the same after a restart.
     """
 
     client_id: str
@@ -53,6 +55,7 @@ class Order:
     size_e2: int
     price_e4: int
     reduce_only: bool = False
+    created_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
