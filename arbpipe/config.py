@@ -20,7 +20,7 @@ import msgspec
 from arbpipe.errors import EnvironmentRefused
 from arbpipe.fixedpoint import FixedPointError, parse_money_e6, parse_size_e2
 
-__all__ = ["Config", "ENVIRONMENT", "Loaded", "SECTIONS", "default_toml", "load", "find_config"]
+__all__ = ["Config", "ENVIRONMENT", "Loaded", "SECTIONS", "default_toml", "to_toml", "load", "find_config"]
 
 _PREFIX: Final = "ARBPIPE_"
 #: Names under our prefix that are not configuration keys.
@@ -77,8 +77,9 @@ class FeedsConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class ExecutorConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """How opportunities are taken."""
+    """How opportunities are taken. live must be true before `arbpipe run --live` sends an order."""
 
+    live: bool = False
     cooldown_ms: int = 1_000
     complete_steps: int = 3
     unwind_steps: int = 3
@@ -329,12 +330,17 @@ def _check_values(config: Config, path: Path | None) -> None:
 
 def default_toml() -> str:
     """A complete configuration file with every default, section by section, as ``arbpipe config init`` writes it."""
-    lines = ["# arbpipe configuration; every key is shown with its default. Dollars and contracts are strings."]
+    return to_toml(Config(), "arbpipe configuration; every key is shown with its default. Dollars and contracts are strings.")
+
+
+def to_toml(config: Config, comment: str) -> str:
+    """A configuration as a file."""
+    lines = [f"# {comment}"]
     for section, struct in SECTIONS.items():
         doc = " ".join((struct.__doc__ or "").split())
         lines += ["", f"# {doc}", f"[{section}]"]
         for field in msgspec.structs.fields(struct):
-            lines.append(f"{field.name} = {_toml(field.default)}")
+            lines.append(f"{field.name} = {_toml(getattr(getattr(config, section), field.name))}")
     return "\n".join(lines) + "\n"
 
 

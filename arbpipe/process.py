@@ -25,7 +25,11 @@ __all__ = ["Process", "RunSpec", "encode_spec", "read_spec"]
 
 
 class RunSpec(msgspec.Struct, frozen=True):
-    """One run of the pipeline, as the supervisor writes it for its children."""
+    """One run of the pipeline, as the supervisor writes it for its children.
+
+    ``live_feeds``: from sockets, else from ``recordings``. ``live_orders``: through the venues' gateways, else on paper.
+    ``record``: a folder in which live feeds keep their frames.
+    """
 
     segment: str
     instance: str
@@ -34,7 +38,11 @@ class RunSpec(msgspec.Struct, frozen=True):
     pairs: str
     config: Config
     recordings: dict[str, list[str]] = {}
+    live_feeds: bool = False
+    live_orders: bool = False
+    record: str = ""
     supervisor: int = 0
+    temporary: list[str] = []
 
     @property
     def mode_name(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from arbpipe.errors import ArbpipeError, ExitCode
-from arbpipe.process import Process, read_spec
+from arbpipe.process import Process, RunSpec, read_spec
 from arbpipe.shm.layout import Role
 from arbpipe.shm.stats import ErrorCode, ProcessState
 
@@ -34,9 +34,13 @@ def _die_with_parent() -> None:
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
-def _runner(role: Role) -> Callable[[Process], None]:
-    """The main function of a role."""
+def _runner(role: Role, spec: RunSpec) -> Callable[[Process], None]:
+    """The main function of a role in this run."""
     if role in (Role.FEED_KALSHI, Role.FEED_POLYMARKET):
+        if spec.live_feeds:
+            from arbpipe.live import run_live_feed
+
+            return run_live_feed
         from arbpipe.record.process import run_feed
 
         return run_feed
@@ -46,6 +50,11 @@ def _runner(role: Role) -> Callable[[Process], None]:
         return run_detector
     if role is Role.EXECUTOR:
         from arbpipe.executor.process import run_executor
+
+        if spec.live_orders:
+            from arbpipe.live import live_gateways
+
+            return lambda process: run_executor(process, live_gateways)
         from arbpipe.venues.paper.build import paper_gateways
 
         return lambda process: run_executor(process, paper_gateways)
@@ -62,7 +71,7 @@ def main(argv: list[str]) -> int:
     role = Role[argv[0].upper().replace("-", "_")]
     spec = read_spec(Path(argv[1]))
     try:
-        run = _runner(role)
+        run = _runner(role, spec)
         process = Process(role, spec)
     except ArbpipeError as error:
         print(f"arbpipe {role.label}: {error}", file=sys.stderr)

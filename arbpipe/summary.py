@@ -48,7 +48,8 @@ def near_misses_of(segment: Segment) -> list[dict[str, Any]]:
         stat = segment.fields("cover_stats", index)
         priced = bool(stat["best_ns"])
         missing = Reason(stat["best_reason"] if priced else stat["reason"])
-        gate = Reason(stat["x_gate"])
+        # what was taken in the end missed nothing, whatever refused it before or after
+        gate = Reason(stat["x_gate"]) if not stat["x_filled"] else Reason.NONE
         found.append(
             {
                 "cover": names["name"],

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from arbpipe.alerts import Alerts
 from arbpipe.clock import boottime_ns
 from arbpipe.errors import TimedOut
 from arbpipe.process import RunSpec, encode_spec
@@ -23,7 +24,7 @@ from arbpipe.roles import argv_of
 from arbpipe.shm.layout import PROCESS, Role
 from arbpipe.shm.locks import RoleLock
 from arbpipe.shm.segment import Segment
-from arbpipe.shm.stats import Counter, ProcessLine, ProcessState
+from arbpipe.shm.stats import Counter, ErrorCode, ProcessLine, ProcessState
 
 __all__ = ["CHILDREN", "STOP_ORDER", "Supervisor"]
 
@@ -36,7 +37,7 @@ _BOOT_NS: Final = 10_000_000_000
 _FIRST_DELAY_S: Final = 0.05
 _MOST_DELAY_S: Final = 2.0
 _STABLE_S: Final = 5.0
-_STOP_S: Final = {Role.EXECUTOR: 3.0}
+_STOP_S: Final = {Role.EXECUTOR: 4.0}
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ class Supervisor:
         self._lock = RoleLock(segment.directory, Role.SUPERVISOR.label)
         self._line = ProcessLine(segment, Role.SUPERVISOR)
         self._line.begin()
+        self._alerts = Alerts(Path(spec.state) / "alerts.log", spec.mode_name, Role.SUPERVISOR.label, self._line)
         Path(spec.state).mkdir(parents=True, exist_ok=True)
         self._run_file = segment.directory / "run.json"
         self._run_file.write_bytes(encode_spec(spec))
@@ -128,6 +130,8 @@ class Supervisor:
                 continue
             child.exits.append(code)
             child.process = None
+            how = f"signal {-code}" if code < 0 else f"exit code {code}"
+            self._alerts.alert(ErrorCode.CRASH, f"{child.role.label} ended ({how}): it is started again")
             stable = now - child.started > _STABLE_S
             child.delay = _FIRST_DELAY_S if stable else min(child.delay * 2, _MOST_DELAY_S)
             child.due = now + (_FIRST_DELAY_S if stable else child.delay / 2)

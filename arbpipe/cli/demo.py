@@ -54,9 +54,8 @@ def command(seconds: float, events: int, seed: int, state: Path | None, as_json:
             state=kept,
         )
         session.scratch = folder
-        say(
-            f"arbpipe DEMO  core: {CORE}  seed {seed}: {events} events, {len(sample.arbitrages)} arbitrages in {seconds:g} s"
-        )
+        say(f"arbpipe DEMO  core: {CORE}")
+        say(f"seed {seed}: {events} events, {len(sample.arbitrages)} arbitrages planned in {seconds:g} s")
         show = None if as_json else _screen()
         values, interrupted = run_session(session, show.tick if show else None, as_json)
         if show:
@@ -101,9 +100,8 @@ def _figures(session: Any) -> tuple[str, list[dict[str, Any]]]:
     executor = session.segment.fields("processes", Role.EXECUTOR)["counters"]
     left = max(0.0, (session.driver.end_ns - session.clock_ns()) / 1e9)
     text = (
-        f"{left:5.1f} s left  frames {session.counter(Counter.FRAMES)}  "
-        f"opportunities {detector[Counter.OPPORTUNITIES]}  attempts {executor[Counter.ATTEMPTS]}  "
-        f"in flight {executor[Counter.IN_FLIGHT]}  restarts {session.supervisor.restarts}"
+        f"{left:4.1f} s left  frames {session.counter(Counter.FRAMES)}  seen {detector[Counter.OPPORTUNITIES]}  "
+        f"attempts {executor[Counter.ATTEMPTS]}  restarts {session.supervisor.restarts}"
     )
     return text, session.near_misses()
 

@@ -43,14 +43,15 @@ def run_session(session: Any, tick: Callable[[Any], None] | None, as_json: bool)
             session.abort()
             os._exit(ExitCode.INTERRUPTED)
 
-    with session:
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-        try:
+    # before anything starts: a signal in the middle of starting must not leave a process behind
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with session:
             session.run(tick)
             values = session.finish().as_json()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return values, times > 0
 
 

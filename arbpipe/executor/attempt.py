@@ -120,6 +120,7 @@ class AttemptRunner:
         completes = unwinds = 0
         began_ns = self._clock.now_ns()
         while True:
+            await self._refresh(record)
             held, unresolved, unlisted = self._held(record)
             if unresolved or unlisted:
                 break
@@ -135,7 +136,11 @@ class AttemptRunner:
                 may_unwind=may_unwind,
             )
             if wanted.kind is StepKind.DONE:
-                break
+                if all(each.final for each in held):
+                    break
+                # MATCHED is not final: until the venue says so the attempt keeps its group (design 9.7)
+                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                continue
             if wanted.kind is StepKind.STUCK:
                 # nothing can be done at this moment; what no order is small enough for waits a second, no longer
                 patience_ns = _DUST_PATIENCE_NS if self._only_dust(propositions, held) else _PATIENCE_NS
@@ -233,6 +238,19 @@ class AttemptRunner:
                 outcome = await self._gateways[intent.order.venue].lookup(intent.order)
                 if outcome.state.settled:
                     self._ledger.outcome(record.attempt, intent, outcome)
+
+    async def _refresh(self, record: AttemptRecord) -> None:
+        """Ask again about fills that are not final yet; only news is written down."""
+        fills = self._ledger.fills(record.attempt)
+        for intent, state in self._ledger.intents(record.attempt):
+            mine = fills.get(intent.order.client_id, ())
+            if state is None or not state.settled or all(fill.final for fill in mine):
+                continue
+            outcome = await self._gateways[intent.order.venue].lookup(intent.order)
+            open_ids = {fill.fill_id for fill in mine if not fill.final}
+            final_ids = {fill.fill_id for fill in outcome.fills if fill.final}
+            if outcome.state.settled and (open_ids & final_ids or open_ids & set(outcome.reverted)):
+                self._ledger.outcome(record.attempt, intent, outcome)
 
     # -- accounting --------------------------------------------------------------------------------------------------
 

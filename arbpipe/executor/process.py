@@ -39,7 +39,8 @@ __all__ = ["Executor", "GatewayFactory", "run_executor"]
 _MS: Final = 1_000_000
 _IDLE_S: Final = 0.02
 _STEP_POLL_S: Final = 0.0002
-_STOP_S: Final = 1.5
+_STOP_S: Final = 2.5
+_ORPHAN_STOP_S: Final = 0.8
 
 
 class Sleepers:
@@ -342,7 +343,8 @@ class Executor:
                         self.ledger.store.checkpoint()
         loop.remove_reader(doorbell.fd)
         line.state(ProcessState.HALT)
-        deadline = time.monotonic() + _STOP_S
+        # told to stop we finish what is in flight; without a supervisor the next start does
+        deadline = time.monotonic() + (_ORPHAN_STOP_S if self._process.orphaned() else _STOP_S)
         while self._tasks and time.monotonic() < deadline:
             await asyncio.wait(self._tasks, timeout=0.05)
             line.beat()

@@ -151,14 +151,17 @@ class Ledger:
             )
 
     def outcome(self, attempt: str, intent: IntentRecord, outcome: Outcome) -> None:
-        """What a venue said about an order. A fill that is already known changes nothing (F44)."""
+        """What a venue said about an order. A fill that is already known counts once (F44); it may become final, and a
+        fill that the venue says never happened is taken back (F43)."""
         order = intent.order
         with self.store.transaction() as db:
             known = {
-                row[0]
-                for row in db.execute("SELECT fill_id FROM fills WHERE client_id = ?", (order.client_id,)).fetchall()
+                row[0]: bool(row[1])
+                for row in db.execute("SELECT fill_id, final FROM fills WHERE client_id = ?", (order.client_id,))
             }
             fresh = [fill for fill in outcome.fills if fill.fill_id not in known]
+            settled = [fill.fill_id for fill in outcome.fills if fill.final and known.get(fill.fill_id) is False]
+            gone = [fill_id for fill_id in outcome.reverted if fill_id in known]
             self.store.append(
                 "outcome",
                 attempt,
@@ -167,6 +170,8 @@ class Ledger:
                     "state": outcome.state.value,
                     "reason": outcome.reason,
                     "fills": [asdict(fill) for fill in fresh],
+                    "final": settled,
+                    "reverted": gone,
                 },
             )
             db.execute(
@@ -175,6 +180,10 @@ class Ledger:
             )
             for fill in fresh:
                 self._book(db, attempt, intent, fill)
+            for fill_id in settled:
+                db.execute("UPDATE fills SET final = 1 WHERE venue = ? AND fill_id = ?", (int(order.venue), fill_id))
+            for fill_id in gone:
+                self._take_back(db, attempt, intent, fill_id)
 
     def _book(self, db: sqlite3.Connection, attempt: str, intent: IntentRecord, fill: Fill) -> None:
         order = intent.order
@@ -206,6 +215,22 @@ class Ledger:
         if rebought:
             cost = rebought - fill.price_e4 * rebought // 10_000
             self._add_lot(db, attempt, intent, order.side.other, rebought, cost)
+
+    def _take_back(self, db: sqlite3.Connection, attempt: str, intent: IntentRecord, fill_id: str) -> None:
+        """Undo a fill that never became final: its cash and its contracts."""
+        order = intent.order
+        key = (int(order.venue), fill_id)
+        qty, cash = db.execute(
+            "SELECT qty_e6, cash_e6 FROM fills WHERE venue = ? AND fill_id = ? AND NOT final AND NOT released_e6", key
+        ).fetchone() or (0, 0)
+        if not qty:
+            raise ValueError(f"{order.native_id}: fill {fill_id} was final or netted and cannot be taken back: reconcile")
+        db.execute("DELETE FROM fills WHERE venue = ? AND fill_id = ?", key)
+        db.execute("UPDATE cash SET e6 = e6 - ? WHERE venue = ?", (cash, int(order.venue)))
+        if order.action is Action.BUY:
+            _reduce(db, order, order.side, qty, attempt)
+        else:
+            self._add_lot(db, attempt, intent, order.side, qty, max(0, cash))
 
     @staticmethod
     def _add_lot(

@@ -44,7 +44,8 @@ __all__ = ["ReplaySession", "Summary", "counts_of", "instance_of"]
 _START_S = 15.0
 _STUCK_S = 30.0
 _LEAD_S = 1.0
-_TEMPORARY = "arbpipe-state-"
+#: Temporary folders of ours: a replay's state, and a demo's recordings with its state.
+_TEMPORARY = ("arbpipe-state-", "arbpipe-demo-")
 
 
 def counts_of(config: Config) -> Counts:
@@ -80,10 +81,10 @@ def remove_dead_instances() -> None:
     for directory in default_directory("any").parent.glob("*-*-*"):
         if not directory.name.startswith(("demo-", "replay-")) or _maker_lives(directory) or held_locks(directory):
             continue
-        with contextlib.suppress(OSError, msgspec.DecodeError, SafetyRefused):
-            state = Path(read_spec(directory / "run.json").state)
-            if state.parent == Path(tempfile.gettempdir()) and state.name.startswith(_TEMPORARY):
-                shutil.rmtree(state, ignore_errors=True)
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            for folder in map(Path, read_spec(directory / "run.json").temporary):
+                if folder.name.startswith(_TEMPORARY):
+                    shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError, SafetyRefused):
             Segment.destroy(directory)
 
@@ -131,7 +132,7 @@ class ReplaySession:
             raise EnvironmentRefused("the recordings hold no frame at all")
         self.recorded_s = (self._times[-1] - self._times[0]) / 1e9
         self._own_state = state is None
-        self.state = state or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+        self.state = state or Path(tempfile.mkdtemp(prefix=_TEMPORARY[0])).resolve()
         self.instance = instance_of(mode)
         self.directory = segment or default_directory(self.instance)
         self.spec = RunSpec(
@@ -147,7 +148,7 @@ class ReplaySession:
         self.segment: Segment
         self.supervisor: Supervisor
         self.driver: ReplayDriver
-        #: A folder that goes with an aborted session, because whoever made it gets no chance to remove it.
+        #: A temporary folder that goes with a session which is aborted or killed: its maker cannot remove it then.
         self.scratch: Path | None = None
         self._summary: Summary | None = None
         self._interrupted = False
@@ -158,14 +159,19 @@ class ReplaySession:
 
     def abort(self) -> None:
         """End the run at once: kill every process and remove what is ours."""
-        self.supervisor.kill()
-        self.supervisor.stop()
-        self._clean()
+        if hasattr(self, "supervisor"):
+            self.supervisor.kill()
+            self.supervisor.stop()
+        if hasattr(self, "segment"):
+            self._clean()
+        self._remove_state()
         if self.scratch is not None:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
     def __enter__(self) -> ReplaySession:
         try:
+            temporary = ((self.state if self._own_state else None), self.scratch)
+            self.spec = msgspec.structs.replace(self.spec, temporary=[str(each) for each in temporary if each])
             remove_dead_instances()
             self.segment = Segment.create(
                 self.directory, counts_of(self.config), mode=self.mode, instance=self.instance

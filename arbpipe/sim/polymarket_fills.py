@@ -37,23 +37,18 @@ def fee_e6(rate_e4: int, price_e4: int, qty_e6: int) -> int:
     return max(_FEE_STEP_E6, -(-exact_e18 // (10**12 * _FEE_STEP_E6)) * _FEE_STEP_E6)
 
 
-def fills_of(
-    parts: Iterable[tuple[int, int]], *, is_buy: bool, rate_e4: int, moved_qty_cash_e10: int = 0
-) -> list[Fill]:
-    """The fills of one order from its ``(price_e4, qty_e6)`` parts.
+def fills_of(parts: Iterable[tuple[int, int]], *, is_buy: bool, rate_e4: int) -> list[Fill]:
+    """The fills of one action of an order from its ``(price_e4, qty_e6)`` parts.
 
-    The dollars of the order as a whole are rounded once, up for a buy and down for a sell, and each fill gets the
+    The dollars of the action as a whole are rounded once, up for a buy and down for a sell, and each fill gets the
     difference it makes: many small fills cost no more than one, and a budget is never exceeded by rounding.
-    ``moved_qty_cash_e10`` is what the order traded before, in 10^-10 dollar.
     """
     fills: list[Fill] = []
-    exact_e10 = moved_qty_cash_e10
+    exact_e10 = 0
     for price_e4, qty_e6 in parts:
         before = _rounded(exact_e10, is_buy)
         exact_e10 += price_e4 * qty_e6
-        fills.append(
-            Fill(price_e4, qty_e6, _rounded(exact_e10, is_buy) - before, fee_e6(rate_e4, price_e4, qty_e6))
-        )
+        fills.append(Fill(price_e4, qty_e6, _rounded(exact_e10, is_buy) - before, fee_e6(rate_e4, price_e4, qty_e6)))
     return fills
 
 

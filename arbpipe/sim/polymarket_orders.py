@@ -282,7 +282,8 @@ def verify_signature(order: SignedOrder, exchange: tuple[str, str], signer: str,
 
 
 def _fits(amount_e6: int, decimals: int) -> bool:
-    return amount_e6 % 10 ** (6 - decimals) == 0
+    unit: int = 10 ** (6 - decimals)
+    return amount_e6 % unit == 0
 
 
 def _tick_error(order_id: str, maker: int, taker: int, is_buy: bool, tick_e4: int) -> VenueError:

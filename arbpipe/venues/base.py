@@ -77,11 +77,13 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the venue says about an order."""
+    """What the venue says about an order. ``reverted``: fills it stated earlier and now says never happened (a trade that
+    failed on chain); only the venue's explicit word puts a fill there, never its absence from a list."""
 
     state: OutcomeState
     fills: tuple[Fill, ...] = ()
     reason: str = ""
+    reverted: tuple[str, ...] = ()
 
     @property
     def qty_e6(self) -> int:

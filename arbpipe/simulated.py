@@ -1,0 +1,227 @@
+"""The simulated venues, as processes of their own: started, watched, restarted, asked for their own statement.
+
+Everything they need is made up on the spot: a throw-away authority, keys, accounts. They listen on loopback only. What they
+print and what they remember lies in one directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from arbpipe.config import Config, KalshiConfig, NetworkConfig, PolymarketConfig
+from arbpipe.errors import TimedOut
+from arbpipe.identity import Venue
+from arbpipe.sim.authority import make_authority
+from arbpipe.sim.pairs_file import pairs_toml
+from arbpipe.sim.scenario import make_scenario
+
+__all__ = ["SimulatedVenues"]
+
+_READY_S: Final = 20.0
+_AGAIN_S: Final = 0.5
+_MODULES: Final = {Venue.KALSHI: "arbpipe.sim.kalshi_server", Venue.POLYMARKET: "arbpipe.sim.polymarket_server"}
+
+
+class SimulatedVenues:
+    """Both venues over one seeded scenario. Use as a context manager."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        seed: int,
+        events: int,
+        cash_usd: str = "10000",
+        lead_s: float = 4.0,
+        cycle_s: float = 20.0,
+    ) -> None:
+        """Write authority, keys and configurations to ``directory``; the scenario begins ``lead_s`` from now."""
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._processes: dict[Venue, subprocess.Popen[bytes]] = {}
+        self._due: dict[Venue, float] = {}
+        self.restarts = 0
+        authority = make_authority(directory / "tls")
+        files = authority.issue("venue")
+        self._ca = authority.ca_pem
+        self._key_id, kalshi_pem = secrets.token_hex(16), directory / "kalshi-key.pem"
+        public = _kalshi_key(kalshi_pem, ed25519=bool(seed % 2))
+        wallet = directory / "polymarket-key.hex"
+        address = _wallet(wallet)
+        self._wallet_address = address
+        started = time.time_ns() + int(lead_s * 1e9)
+        common = {
+            "directory": str(directory),
+            "seed": seed,
+            "events": events,
+            "seconds": cycle_s,
+            "started_ns": started,
+            "speed": 1.0,
+            "tls": {"cert": str(files.cert), "key": str(files.key)},
+            "faults": {},
+        }
+        accounts: dict[Venue, dict[str, Any]] = {
+            Venue.KALSHI: {"key_id": self._key_id, "public_key_pem": public, "cash_usd": cash_usd},
+            Venue.POLYMARKET: {"address": address, "funder": address, "signature_type": 0, "cash_usd": cash_usd},
+        }
+        self._ports = dict.fromkeys(Venue, 0)
+        self._common, self._accounts = common, accounts
+        scenario = make_scenario(seed=seed, events=events, seconds=cycle_s)
+        self.arbitrages = len(scenario.arbitrages)
+        self.pairs = directory / "pairs.toml"
+        self.pairs.write_text(pairs_toml(scenario.events), encoding="utf-8")
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> SimulatedVenues:
+        for venue in Venue:
+            self._start(venue)
+        deadline = time.monotonic() + _READY_S
+        for venue in Venue:
+            while not self._ready_file(venue).exists():
+                code = self._processes[venue].poll()
+                if code is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise TimedOut(
+                        f"the simulated {venue.label} did not start (exit code {code}): see {self._log(venue)}"
+                    )
+                time.sleep(0.01)
+            self._ports[venue] = int(self._endpoints(venue)["port"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _log(self, venue: Venue) -> Path:
+        return self.directory / f"{venue.label}-sim.log"
+
+    def _ready_file(self, venue: Venue) -> Path:
+        return self.directory / f"{venue.label}.json"
+
+    def _endpoints(self, venue: Venue) -> dict[str, Any]:
+        endpoints: dict[str, Any] = json.loads(self._ready_file(venue).read_text())
+        return endpoints
+
+    def _start(self, venue: Venue) -> None:
+        # a restarted venue keeps its port: whoever was connected finds it again
+        config = {**self._common, "account": self._accounts[venue], "port": self._ports[venue]}
+        path = self.directory / f"{venue.label}-sim.json"
+        path.write_text(json.dumps(config), encoding="utf-8")
+        with open(self._log(venue), "ab") as log:
+            self._processes[venue] = subprocess.Popen(
+                [sys.executable, "-m", _MODULES[venue], str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "ARBPIPE_SIM_PARENT": str(os.getpid())},
+            )
+
+    def watch(self) -> None:
+        """Start a venue again that ended: an outage, as its customers see it."""
+        now = time.monotonic()
+        for venue, process in self._processes.items():
+            if process.poll() is None:
+                continue
+            due = self._due.setdefault(venue, now + _AGAIN_S)
+            if now >= due:
+                del self._due[venue]
+                self.restarts += 1
+                self._start(venue)
+                break
+
+    def pid(self, venue: Venue) -> int:
+        """The pid of a venue's process."""
+        return self._processes[venue].pid
+
+    def kill(self) -> None:
+        """End both at once."""
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
+
+    def stop(self) -> None:
+        """End both; what they remember stays in the directory."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    # -- for whoever trades with them --------------------------------------------------------------------------------
+
+    def configured(self, config: Config) -> Config:
+        """The configuration with their endpoints, keys and authority in it."""
+        kalshi, polymarket = self._endpoints(Venue.KALSHI), self._endpoints(Venue.POLYMARKET)
+        return msgspec.structs.replace(
+            config,
+            kalshi=KalshiConfig(
+                rest=kalshi["rest"],
+                ws=kalshi["ws"],
+                key_id=self._key_id,
+                private_key_file=str(self.directory / "kalshi-key.pem"),
+            ),
+            polymarket=PolymarketConfig(
+                clob=polymarket["clob"],
+                data=polymarket["data"],
+                ws_market=polymarket["ws_market"],
+                ws_user=polymarket["ws_user"],
+                private_key_file=str(self.directory / "polymarket-key.hex"),
+                funder=self._wallet_address,
+                signature_type=0,
+            ),
+            network=NetworkConfig(ca_file=str(self._ca)),
+        )
+
+    def statement(self, venue: Venue) -> dict[str, Any]:
+        """The venue's own statement of the account: cash, positions, fills."""
+        endpoints = self._endpoints(venue)
+        url = f"https://127.0.0.1:{endpoints['port']}/sim/statement"
+        context = ssl.create_default_context(cafile=str(self._ca))
+        with urllib.request.urlopen(url, context=context, timeout=5) as answer:
+            statement: dict[str, Any] = json.loads(answer.read())
+        return statement
+
+
+def _kalshi_key(path: Path, *, ed25519: bool) -> str:
+    """Make a key pair; the private key goes to ``path`` (0600), the public one is returned as PEM."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ed25519 as ed
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key: ed.Ed25519PrivateKey | rsa.RSAPrivateKey
+    key = ed.Ed25519PrivateKey.generate() if ed25519 else rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    _write_secret(path, pem)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return public.decode()
+
+
+def _wallet(path: Path) -> str:
+    """Make a wallet; its private key goes to ``path`` (0600), its address is returned."""
+    from arbpipe.venues.polymarket.signing import address_of
+
+    key = secrets.token_bytes(32)
+    _write_secret(path, key.hex().encode())
+    return address_of(key)
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, data)
+    finally:
+        os.close(fd)
