@@ -80,6 +80,7 @@ class Pipeline:
         self.supervisor: Supervisor
         self._seconds = seconds
         self._watch = watch
+        self._end: float | None = None
         self._interrupted = False
         self._summary: Summary | None = None
 
@@ -158,7 +159,7 @@ class Pipeline:
             TimedOut: the processes do not come up.
         """
         self.supervisor.wait_until(lambda: self._interrupted or self.ready(), _START_S, "the start of the pipeline")
-        end = time.monotonic() + self._seconds if self._seconds is not None else None
+        end = self._end = time.monotonic() + self._seconds if self._seconds is not None else None
         shown = 0.0
         while not self._interrupted and (end is None or time.monotonic() < end):
             self.supervisor.watch()
@@ -168,6 +169,11 @@ class Pipeline:
                 shown = time.monotonic()
                 tick(self)
             time.sleep(0.01)
+
+    @property
+    def left_s(self) -> float:
+        """How long the run still lasts; 0 when it has no end."""
+        return max(0.0, self._end - time.monotonic()) if self._end is not None else 0.0
 
     @property
     def mode_name(self) -> str:

@@ -6,9 +6,11 @@ print and what they remember lies in one directory.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import secrets
+import signal
 import ssl
 import subprocess
 import sys
@@ -75,6 +77,7 @@ class SimulatedVenues:
             Venue.KALSHI: {"key_id": self._key_id, "public_key_pem": public, "cash_usd": cash_usd},
             Venue.POLYMARKET: {"address": address, "funder": address, "signature_type": 0, "cash_usd": cash_usd},
         }
+        self.cycle_s = cycle_s
         self._ports = dict.fromkeys(Venue, 0)
         self._common, self._accounts = common, accounts
         scenario = make_scenario(seed=seed, events=events, seconds=cycle_s)
@@ -124,7 +127,7 @@ class SimulatedVenues:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "ARBPIPE_SIM_PARENT": str(os.getpid())},
+                preexec_fn=_die_with_parent,
             )
 
     def watch(self) -> None:
@@ -194,6 +197,14 @@ class SimulatedVenues:
         with urllib.request.urlopen(url, context=context, timeout=5) as answer:
             statement: dict[str, Any] = json.loads(answer.read())
         return statement
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent() -> None:
+    """In the child before exec: SIGTERM when whoever started it is gone, so that no venue outlives a killed demo."""
+    _libc.prctl(1, signal.SIGTERM, 0, 0, 0)
 
 
 def _kalshi_key(path: Path, *, ed25519: bool) -> str:

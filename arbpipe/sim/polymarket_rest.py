@@ -62,7 +62,7 @@ def _page(rows: Sequence[dict[str, object]], cursor: str) -> dict[str, object]:
     except (binascii.Error, ValueError) as error:
         raise VenueError(400, f"invalid next_cursor {cursor!r}: send one that the venue gave") from error
     chosen = rows[start : start + _PAGE] if start >= 0 else []
-    more = 0 <= start and start + _PAGE < len(rows)
+    more = start >= 0 and start + _PAGE < len(rows)
     following = base64.b64encode(str(start + _PAGE).encode()).decode() if more else _END
     return {"limit": _PAGE, "count": len(chosen), "next_cursor": following, "data": list(chosen)}
 

@@ -29,7 +29,9 @@ class WriteBudget:
             ValueError: not positive, or a single order would never fit.
         """
         if refill_rate <= 0 or capacity < WRITE_COST:
-            raise ValueError(f"a write budget of {capacity} tokens, {refill_rate} a second, lets no order of 10 through")
+            raise ValueError(
+                f"a write budget of {capacity} tokens, {refill_rate} a second, lets no order of 10 through"
+            )
         self._rate = refill_rate
         self._capacity = capacity * _SECOND_NS
         #: What orders that do not lower risk must leave standing.

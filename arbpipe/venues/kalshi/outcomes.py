@@ -46,8 +46,8 @@ BY_CODE: Final[Mapping[tuple[int, str], OutcomeState]] = MappingProxyType(
 
 #: Any other code on these is a refusal; every status that is not here leaves the outcome unknown.
 BY_STATUS: Final[Mapping[int, OutcomeState]] = MappingProxyType(
-    {status: OutcomeState.REJECTED for status in (400, 401, 403, 404, 409, 410, 429)}
-    | {status: OutcomeState.UNKNOWN for status in (408, 425, 500, 502, 503, 504)}
+    dict.fromkeys((400, 401, 403, 404, 409, 410, 429), OutcomeState.REJECTED)
+    | dict.fromkeys((408, 425, 500, 502, 503, 504), OutcomeState.UNKNOWN)
 )
 
 _MAX_TEXT: Final = 160
