@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# no test depends on the machine's speed: a slow example is no failure
+settings.register_profile("arbpipe", deadline=None)
+settings.load_profile("arbpipe")
 
 
 @pytest.fixture(scope="session")
