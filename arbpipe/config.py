@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -100,8 +101,9 @@ class LimitsConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class BreakerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What trips the breaker; only a person resets it."""
+    """What trips the breaker; only a person resets it. day_zone: whose midnight begins a new day for max_daily_loss_usd."""
 
+    day_zone: str = "UTC"
     max_daily_loss_usd: str = "50"
     max_consecutive_errors: int = 5
     max_unresolved: int = 3
@@ -320,6 +322,12 @@ def _check_values(config: Config, path: Path | None) -> None:
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(each, int) and each < 0 for each in numbers):
                 raise EnvironmentRefused(f"{name}: it must not be negative")
+    try:
+        ZoneInfo(config.breaker.day_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise EnvironmentRefused(
+            f"{where}: breaker.day_zone = {config.breaker.day_zone!r} is no time zone that this machine knows"
+        ) from None
     for dotted in ("freshness.max_confirm_age_ms", "detector.sweep_ms", "detector.expiry_ms"):
         section, _, key = dotted.partition(".")
         if getattr(getattr(config, section), key) <= 0:
@@ -330,7 +338,9 @@ def _check_values(config: Config, path: Path | None) -> None:
 
 def default_toml() -> str:
     """A complete configuration file with every default, section by section, as ``arbpipe config init`` writes it."""
-    return to_toml(Config(), "arbpipe configuration; every key is shown with its default. Dollars and contracts are strings.")
+    return to_toml(
+        Config(), "arbpipe configuration; every key is shown with its default. Dollars and contracts are strings."
+    )
 
 
 def to_toml(config: Config, comment: str) -> str:

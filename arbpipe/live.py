@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ import uvloop
 
 from arbpipe.config import Config
 from arbpipe.errors import EnvironmentRefused, SafetyRefused
+from arbpipe.fixedpoint import parse_money_e6
 from arbpipe.identity import Venue
 from arbpipe.process import Process
 from arbpipe.record.capture import Capture, CapturedKalshi, CapturedPolymarket
@@ -155,7 +156,7 @@ def live_gateways(
     process: Process,
     usable: UsableRule,
     sleep_until: Callable[[int], Awaitable[None]],
-    listing: Callable[[int], Listing | None],
+    listings: Callable[[], Mapping[int, Listing]],
 ) -> dict[Venue, Gateway]:
     """The gateways of both venues, with keys; on loopback only."""
     from arbpipe.venues.kalshi.gateway import KalshiGateway
@@ -174,6 +175,13 @@ def live_gateways(
     return {
         Venue.KALSHI: KalshiGateway(config.kalshi.rest, kalshi_signer(config), tls),
         Venue.POLYMARKET: PolymarketGateway(
-            config.polymarket.clob, config.polymarket.data, wallet, tls, listing=listing
+            config.polymarket.clob,
+            config.polymarket.data,
+            wallet,
+            tls,
+            listing=lambda uid: listings().get(uid),
+            listings=lambda: [each for each in listings().values() if each.venue is Venue.POLYMARKET],
+            # the last check of all: no single order may be larger than an event may be
+            max_order_e6=parse_money_e6(config.limits.max_event_usd),
         ),
     }

@@ -28,7 +28,8 @@ class RunSpec(msgspec.Struct, frozen=True):
     """One run of the pipeline, as the supervisor writes it for its children.
 
     ``live_feeds``: from sockets, else from ``recordings``. ``live_orders``: through the venues' gateways, else on paper.
-    ``record``: a folder in which live feeds keep their frames.
+    ``record``: a folder in which live feeds keep their frames. ``temporary``: folders that nobody needs once the run is
+    over, should its supervisor not live to remove them.
     """
 
     segment: str

@@ -21,14 +21,19 @@ from typing import Any, Final
 
 import msgspec
 
+from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config, KalshiConfig, NetworkConfig, PolymarketConfig
 from arbpipe.errors import TimedOut
-from arbpipe.identity import Venue
+from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_qty_e6
+from arbpipe.identity import Venue, instrument_uid
+from arbpipe.ledger.book import Ledger
+from arbpipe.ledger.reconcile import compare
 from arbpipe.sim.authority import make_authority
 from arbpipe.sim.pairs_file import pairs_toml
 from arbpipe.sim.scenario import make_scenario
+from arbpipe.venues.base import Position
 
-__all__ = ["SimulatedVenues"]
+__all__ = ["SimulatedVenues", "statement_differences"]
 
 _READY_S: Final = 20.0
 _AGAIN_S: Final = 0.5
@@ -44,7 +49,7 @@ class SimulatedVenues:
         *,
         seed: int,
         events: int,
-        cash_usd: str = "10000",
+        cash_usd: int = 10_000,
         lead_s: float = 4.0,
         cycle_s: float = 20.0,
     ) -> None:
@@ -84,6 +89,7 @@ class SimulatedVenues:
         self.arbitrages = len(scenario.arbitrages)
         self.pairs = directory / "pairs.toml"
         self.pairs.write_text(pairs_toml(scenario.events), encoding="utf-8")
+        self.instruments = load_pairs(self.pairs).instruments
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -199,6 +205,60 @@ class SimulatedVenues:
         return statement
 
 
+def statement_differences(ledger: Ledger, venues: SimulatedVenues) -> list[str]:
+    """Where the ledger and the simulators' own books differ: cash and fees to the micro-dollar, positions to the last
+    contract, and every fill once."""
+    ours = ledger.cash()
+    found: list[str] = []
+    kalshi = venues.statement(Venue.KALSHI)
+    positions = []
+    for ticker, text in kalshi["positions"].items():
+        held = parse_qty_e6(text)
+        positions.append(Position(instrument_uid("kalshi", ticker), max(held, 0), max(-held, 0)))
+    found += [
+        difference.what
+        for difference in compare(
+            "kalshi",
+            ledger.positions(Venue.KALSHI),
+            positions,
+            ours.get(Venue.KALSHI, 0),
+            parse_money_e6(kalshi["cash"]),
+        )
+    ]
+    wallet = venues.statement(Venue.POLYMARKET)["wallets"][0]
+    listed = {token: (i.uid, side) for i in venues.instruments for side, token in enumerate((i.yes_token, i.no_token))}
+    held_by_uid: dict[int, list[int]] = {}
+    for position in wallet["positions"]:
+        uid, side = listed[position["token"]]
+        held_by_uid.setdefault(uid, [0, 0])[side] += position["settled_e6"] + position["pending_e6"]
+    found += [
+        difference.what
+        for difference in compare(
+            "polymarket",
+            ledger.positions(Venue.POLYMARKET),
+            [Position(uid, *sides) for uid, sides in held_by_uid.items() if any(sides)],
+            ours.get(Venue.POLYMARKET, 0),
+            wallet["cash_e6"],
+        )
+    ]
+    fees = ledger.fees()
+    stated = {
+        Venue.KALSHI: (len(kalshi["fills"]), sum(parse_money_e6(fill["fee"]) for fill in kalshi["fills"])),
+        Venue.POLYMARKET: (
+            sum(trade["status"] != "FAILED" for trade in wallet["trades"]),
+            sum(trade["fee_e6"] for trade in wallet["trades"] if trade["status"] != "FAILED"),
+        ),
+    }
+    for venue, (count, fee) in stated.items():
+        mine = fees.get(venue, (0, 0))
+        if mine != (count, fee):
+            found.append(
+                f"{venue.label}: the ledger has {mine[0]} fills with ${format_usd(mine[1])} of fees, "
+                f"the venue {count} with ${format_usd(fee)}"
+            )
+    return found
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -223,11 +283,11 @@ def _kalshi_key(path: Path, *, ed25519: bool) -> str:
 
 def _wallet(path: Path) -> str:
     """Make a wallet; its private key goes to ``path`` (0600), its address is returned."""
-    from arbpipe.venues.polymarket.signing import address_of
+    from arbpipe.venues.polymarket.signing import OrderSigner
 
     key = secrets.token_bytes(32)
     _write_secret(path, key.hex().encode())
-    return address_of(key)
+    return OrderSigner(key, funder="", signature_type=0).address
 
 
 def _write_secret(path: Path, data: bytes) -> None:

@@ -91,7 +91,18 @@ def summarise(
 ) -> Summary:
     """Read everything after the processes ended. ``differences`` compares the ledger with the venues' own books."""
     path = spec.ledger_path()
-    names = ("attempts", "locked_e6", "realised_e6", "dust_e6", "exposure_e6", "balanced", "unwound", "open", "none")
+    names = (
+        "attempts",
+        "locked_e6",
+        "realised_e6",
+        "dust_e6",
+        "exposure_e6",
+        "balanced",
+        "unwound",
+        "open",
+        "none",
+        "dust",
+    )
     totals = dict.fromkeys(names, 0)
     unknown, found = 0, list[str]()
     if path.exists():
@@ -124,6 +135,7 @@ def summarise(
             "attempts": totals["attempts"],
             "balanced": totals["balanced"],
             "unwound": totals["unwound"],
+            "dust": totals["dust"],
             "empty": totals["none"],
             "unresolved": totals["open"],
             "unknown_open": unknown,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -154,6 +155,12 @@ class FakeGateway:
     turns: Callable[[Order], int] = lambda order: 0
     crash: Crash = field(default_factory=Crash)
     sent: list[Order] = field(default_factory=list)
+
+    async def open(self) -> None:
+        """Nothing to open."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
     async def place(self, order: Order) -> Outcome:
         self.crash.point()
@@ -325,3 +332,64 @@ def cover_number(made: Plane, wanted: Sequence[tuple[str, Side]]) -> int:
         ):
             return cover.number
     raise LookupError(f"no cover of {wanted} among {[cover.name for cover in made.generation.covers]}")
+
+
+#: Two relations of one event: A is 0x01, and A implies B.
+PAIRS = """schema = 1
+[[instrument]]
+venue = "kalshi"
+id = "A"
+tick = "0.01"
+fee = { type = "quadratic", multiplier = "1" }
+[[instrument]]
+venue = "kalshi"
+id = "B"
+tick = "0.01"
+fee = { type = "quadratic", multiplier = "1" }
+[[instrument]]
+venue = "polymarket"
+id = "0x01"
+version = "v1"
+yes = { label = "Yes", token = "TOKEN_YES" }
+no = { label = "No", token = "TOKEN_NO" }
+tick = "0.001"
+min_size = "5"
+neg_risk = false
+fee = { rate = "0.05", exponent = 1 }
+[[pair]]
+name = "one"
+event = "e"
+a = "kalshi:A#Yes"
+b = "polymarket:0x01#Yes"
+relation = "same"
+tails = "TAILS"
+approver = "jane"
+[[pair]]
+name = "two"
+event = "e"
+a = "kalshi:A#Yes"
+b = "kalshi:B#Yes"
+relation = "implies"
+tails = "none"
+approver = "jane"
+"""
+
+
+@contextmanager
+def pair_plane(tails: str = "none") -> Iterator[Plane]:
+    """A plane on which YES of A costs 40 cents and NO of 0x01 50 cents."""
+    text = PAIRS.replace("TAILS", tails)
+    for name in ("TOKEN_YES", "TOKEN_NO"):  # of protocol v1: hashes, with the top bit set
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest(), "big") | 1 << 255
+        text = text.replace(name, str(number))
+    with plane(text) as made:
+        made.quote("kalshi:A", [(4_000, 50_000)], [(6_200, 50_000)])
+        made.quote("kalshi:B", [(5_200, 50_000)], [(5_000, 50_000)])
+        made.quote("polymarket:0x01", [(5_200, 50_000)], [(5_000, 50_000)])
+        yield made
+
+
+def across(made: Plane, size: int = 1_000, **how: int) -> Opportunity:
+    """YES of A and NO of 0x01."""
+    legs = ((0, "kalshi:A", Side.YES, 4_000, size), (1, "polymarket:0x01", Side.NO, 5_000, size))
+    return made.opportunity(cover_number(made, [("kalshi:A", Side.YES), ("polymarket:0x01", Side.NO)]), legs, **how)

@@ -68,6 +68,8 @@ def test_every_key_is_read_from_file_environment_and_flag_in_that_order(
             in_file, in_environment, by_flag = {"max_size": ("1", "2", "3"), "min_edge_usd": ("0", "0.01", "0.02")}.get(
                 key, ("0.06", "0.07", "0.08")
             )
+        if key == "day_zone":
+            in_file, in_environment, by_flag = "America/New_York", "Europe/London", "Asia/Tokyo"
     else:
         in_file, in_environment, by_flag = (1,), (2, 3), (4,)
     toml = {bool: str(in_file).lower(), int: str(in_file), str: f'"{in_file}"'}.get(kind, "[1]")

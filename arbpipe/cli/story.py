@@ -16,7 +16,7 @@ __all__ = ["best_attempt", "events_of", "find_attempt", "story_lines"]
 def find_attempt(store: LedgerStore, text: str) -> str | None:
     """The attempt whose id begins with ``text``, if there is exactly one."""
     rows = store.db.execute(
-        "SELECT id FROM attempts WHERE id LIKE ? LIMIT 2", (text.replace("%", "") + "%",)
+        "SELECT id FROM attempts WHERE substr(id, 1, length(?)) = ? LIMIT 2", (text, text)
     ).fetchall()
     return rows[0][0] if len(rows) == 1 else None
 

@@ -55,7 +55,7 @@ def summary_lines(values: dict[str, Any]) -> list[str]:
             "",
             f"{values['opportunities']} opportunities, {values['attempts']} attempts: {values['balanced']} balanced, "
             f"{values['unwound']} unwound,",
-            f"{values['empty']} without a fill, {values['unresolved']} unresolved",
+            f"{values['empty']} without a fill, {values['dust']} dust, {values['unresolved']} unresolved",
             f"locked ${values['locked_pnl_usd']}, realised ${values['realised_pnl_usd']}, "
             f"dust {values['dust_contracts']:g}, exposure {values['open_exposure_contracts']:g} contracts",
             "the ledger and the paper venue agree: difference 0"

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import uvloop
 
@@ -32,7 +32,7 @@ from arbpipe.shm.row import Reason
 from arbpipe.shm.stats import IDLE_FOR_EVER, Counter, ErrorCode, Histogram, ProcessState
 from arbpipe.shm.tables import Held
 from arbpipe.shm.usable import Freshness, UsableRule
-from arbpipe.venues.base import Gateway
+from arbpipe.venues.base import Gateway, OutcomeState
 
 __all__ = ["Executor", "GatewayFactory", "run_executor"]
 
@@ -101,6 +101,7 @@ class Executor:
         self._reader = OpportunityReader(segment, process.line)
         self._tasks: set[asyncio.Task[None]] = set()
         self._minute: list[int] = []
+        self._errors = 0  # attempts in a row with an order refused or unknown
         self._runner = AttemptRunner(
             ledger,
             gateways,
@@ -120,6 +121,11 @@ class Executor:
     def listing(self, uid: int) -> Listing | None:
         """An instrument by uid; those of held lots stay known after they left the catalog."""
         return self._listings.get(uid)
+
+    @property
+    def listings(self) -> Mapping[int, Listing]:
+        """Every instrument known by now, by uid."""
+        return self._listings
 
     def load_generation(self) -> None:
         """Work with the current generation; attempts in flight go on with what they planned."""
@@ -289,23 +295,32 @@ class Executor:
                 f"attempt {record.attempt} on {record.cover} leaves {closing.exposure_e6 / 1e6} contracts unhedged; "
                 f"{record.event} stops until they are resolved",
             )
+        refused = any(
+            state in (OutcomeState.REJECTED, OutcomeState.UNKNOWN) for _, state in self.ledger.intents(record.attempt)
+        )
+        self._errors = self._errors + 1 if refused else 0
         self._trip_if_due()
 
     def _trip_if_due(self) -> None:
         """The breaker's causes (design 10)."""
         config = self._process.spec.config.breaker
-        lost = -self.ledger.realised_since(day_start_ns())
-        if lost > parse_money_e6(config.max_daily_loss_usd) and not self._breaker.tripped:
-            self._breaker.trip(f"lost ${format_usd(lost)} today, allowed are ${config.max_daily_loss_usd}")
-            self._process.alerts.alert(ErrorCode.LEDGER, f"breaker tripped: {self._breaker.last}")
-        if self._line.get(Counter.UNRESOLVED) > config.max_unresolved and not self._breaker.tripped:
-            self._breaker.trip(f"{self._line.get(Counter.UNRESOLVED)} attempts are unresolved")
-            self._process.alerts.alert(ErrorCode.EXPOSURE, f"breaker tripped: {self._breaker.last}")
         now = wall_ns()
         self._minute = [when for when in self._minute if now - when < 60 * 1_000_000_000] + [now]
-        if len(self._minute) > config.max_attempts_per_minute and not self._breaker.tripped:
-            self._breaker.trip(f"{len(self._minute)} attempts in a minute")
-            self._process.alerts.alert(ErrorCode.LEDGER, f"breaker tripped: {self._breaker.last}")
+        lost = -self.ledger.realised_since(day_start_ns(zone=config.day_zone))
+        unresolved = self._line.get(Counter.UNRESOLVED)
+        causes = (
+            (
+                lost > parse_money_e6(config.max_daily_loss_usd),
+                f"lost ${format_usd(lost)} today, allowed are ${config.max_daily_loss_usd}",
+            ),
+            (unresolved > config.max_unresolved, f"{unresolved} attempts are unresolved"),
+            (self._errors > config.max_consecutive_errors, f"{self._errors} attempts in a row had an order refused"),
+            (len(self._minute) > config.max_attempts_per_minute, f"{len(self._minute)} attempts in a minute"),
+        )
+        for due, cause in causes:
+            if due and not self._breaker.tripped:
+                self._breaker.trip(cause)
+                self._process.alerts.alert(ErrorCode.BREAKER, f"breaker tripped: {self._breaker.last}")
 
     # -- loop --------------------------------------------------------------------------------------------------------
 
@@ -385,10 +400,18 @@ async def _work(process: Process, executor: Executor) -> None:
     executor.ledger.note("reconciled", "", {"differences": [d.what for d in differences]})
 
 
-#: Builds the gateways of a run: (process, usable rule, sleep on the age clock, listing by uid) → gateway per venue.
-GatewayFactory = Callable[
-    [Process, UsableRule, Callable[[int], Awaitable[None]], Callable[[int], Listing | None]], dict[Venue, Gateway]
-]
+class GatewayFactory(Protocol):
+    """Builds the gateways of a run."""
+
+    def __call__(
+        self,
+        process: Process,
+        usable: UsableRule,
+        sleep_until: Callable[[int], Awaitable[None]],
+        listings: Callable[[], Mapping[int, Listing]],
+    ) -> dict[Venue, Gateway]:
+        """``sleep_until`` sleeps on the age clock; ``listings`` are the instruments known by now, by uid."""
+        ...
 
 
 def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
@@ -410,9 +433,7 @@ def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
         sleepers = Sleepers(process)
         ledger = Ledger(store)
         holder: list[Executor] = []
-        gateways = make_gateways(
-            process, usable, sleepers.sleep_until, lambda uid: holder[0].listing(uid) if holder else None
-        )
+        gateways = make_gateways(process, usable, sleepers.sleep_until, lambda: holder[0].listings if holder else {})
         executor = Executor(process, ledger, gateways, usable, sleepers, breaker)
         holder.append(executor)
         uvloop.run(_run(process, executor))

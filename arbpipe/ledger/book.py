@@ -9,7 +9,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -22,7 +24,6 @@ __all__ = ["AttemptRecord", "Closing", "IntentRecord", "Ledger", "OpenAttempt", 
 
 
 T = TypeVar("T")
-_DAY_NS: Final = 86_400 * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ class Ledger:
         rebought = -fill.released_e6
         _reduce(db, order, order.side, fill.qty_e6 - rebought, attempt)
         if rebought:
-            cost = rebought - fill.price_e4 * rebought // 10_000
+            cost = rebought - fill.price_e4 * rebought // 10_000 + -(-fill.fee_e6 * rebought // fill.qty_e6)
             self._add_lot(db, attempt, intent, order.side.other, rebought, cost)
 
     def _take_back(self, db: sqlite3.Connection, attempt: str, intent: IntentRecord, fill_id: str) -> None:
@@ -224,7 +225,9 @@ class Ledger:
             "SELECT qty_e6, cash_e6 FROM fills WHERE venue = ? AND fill_id = ? AND NOT final AND NOT released_e6", key
         ).fetchone() or (0, 0)
         if not qty:
-            raise ValueError(f"{order.native_id}: fill {fill_id} was final or netted and cannot be taken back: reconcile")
+            raise ValueError(
+                f"{order.native_id}: fill {fill_id} was final or netted and cannot be taken back: reconcile"
+            )
         db.execute("DELETE FROM fills WHERE venue = ? AND fill_id = ?", key)
         db.execute("UPDATE cash SET e6 = e6 - ? WHERE venue = ?", (cash, int(order.venue)))
         if order.action is Action.BUY:
@@ -307,6 +310,11 @@ class Ledger:
     def cash(self) -> dict[Venue, int]:
         """Cash per venue, as the venues' own figures add up."""
         return {Venue(venue): amount for venue, amount in self._db.execute("SELECT venue, e6 FROM cash")}
+
+    def fees(self) -> dict[Venue, tuple[int, int]]:
+        """How many fills each venue gave and what they cost in fees."""
+        rows = self._db.execute("SELECT venue, COUNT(*), SUM(fee_e6) FROM fills GROUP BY venue")
+        return {Venue(venue): (count, fee) for venue, count, fee in rows}
 
     def positions(self, venue: Venue) -> tuple[Position, ...]:
         """What the lots add up to at one venue."""
@@ -395,7 +403,8 @@ class Ledger:
             "SELECT COUNT(*), COALESCE(SUM(locked_e6), 0), COALESCE(SUM(realised_e6), 0),"
             " COALESCE(SUM(dust_e6), 0), COALESCE(SUM(exposure_e6), 0),"
             " COALESCE(SUM(result = 'balanced'), 0), COALESCE(SUM(result = 'unwound'), 0),"
-            " COALESCE(SUM(state = 'open'), 0), COALESCE(SUM(result = 'none'), 0) FROM attempts"
+            " COALESCE(SUM(state = 'open'), 0), COALESCE(SUM(result = 'none'), 0),"
+            " COALESCE(SUM(result = 'dust'), 0) FROM attempts"
         ).fetchone()
         names = (
             "attempts",
@@ -407,6 +416,7 @@ class Ledger:
             "unwound",
             "open",
             "none",
+            "dust",
         )
         return dict(zip(names, (int(value) for value in row), strict=True))
 
@@ -483,7 +493,10 @@ def _reduce(db: sqlite3.Connection, order: Order, side: Side, qty_e6: int, attem
     )
 
 
-def day_start_ns(now_ns: int | None = None) -> int:
-    """Midnight UTC of today, CLOCK_REALTIME."""
+def day_start_ns(now_ns: int | None = None, zone: str = "UTC") -> int:
+    """The latest midnight of a time zone, CLOCK_REALTIME."""
     now = wall_ns() if now_ns is None else now_ns
-    return now - now % _DAY_NS  # a float of seconds cannot tell the last instant of a day from the next midnight
+    # whole seconds: a float cannot tell the last instant of a day from the next midnight
+    local = datetime.fromtimestamp(now // 1_000_000_000, ZoneInfo(zone))
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
+    return int(midnight.timestamp()) * 1_000_000_000

@@ -49,12 +49,23 @@ class Breaker:
         return self._last
 
     def trip(self, cause: str) -> None:
-        """Stop new attempts until a person acknowledges; orders that reduce risk still pass."""
+        """Stop new attempts until a person acknowledges; orders that reduce risk still pass.
+
+        Disk before memory; a disk that takes nothing more does not keep the breaker from tripping, and the cause says so.
+        """
         self._trips += 1
         self._last = cause
-        self._store()
+        try:
+            self._write()
+        except OSError as error:
+            self._last = f"{cause} (and {self._path} cannot be written: {error.strerror})"
+        self._show()
 
     def _store(self) -> None:
+        self._write()
+        self._show()
+
+    def _write(self) -> None:
         data = msgspec.json.encode(_File(self._trips, self._acknowledged, self._last))
         temporary = self._path.with_name(self._path.name + ".new")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
@@ -64,5 +75,7 @@ class Breaker:
         finally:
             os.close(fd)
         os.rename(temporary, self._path)
+
+    def _show(self) -> None:
         self._region.write(self.view.last_at, self._last.encode()[:95].ljust(96, b"\0"))
         self._region.store_u64(self.view.trips_at, self._trips)

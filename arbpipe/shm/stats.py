@@ -98,6 +98,7 @@ class ErrorCode(IntEnum):
     CRASH = 12
     EXPOSURE = 13
     VENUE = 14
+    BREAKER = 15
 
 
 def start_ticks(pid: int | str = "self") -> int:

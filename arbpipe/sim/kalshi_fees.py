@@ -64,9 +64,10 @@ def fill_fee(trade_fee: int, revenue_e6: int, carried_e6: int, grid_e6: int = DI
 
 
 def most_fee_e6(fee_type: FeeType, multiplier_e2: int, price_e4: int, size_e2: int) -> int:
-    """An upper bound on the fee of an order that may fill at ``price_e4`` or better, in any number of fills.
+    """A bound on the fee of an order that may fill at ``price_e4`` or better; more fills add a micro-dollar each.
 
-    The formula is largest at 0.50, so a better price nearer to it counts; either side's price may be given.
+    ``price_e4`` is the price of the side that is bought. The formula is largest at 0.50, so a better price nearer to
+    it counts.
     """
     worst_e4 = min(price_e4, ONE_E4 // 2)
     fee_e6 = trade_fee_e6(fee_type, multiplier_e2, worst_e4, size_e2, taker=True)

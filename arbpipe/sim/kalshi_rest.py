@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -17,15 +19,22 @@ from arbpipe.sim.kalshi_orders import parse_body, parse_order, parse_orders
 from arbpipe.sim.kalshi_shapes import event_position, fill_object, flag, integer, market_position, order_object, page
 from arbpipe.sim.kalshi_store import OrderRow, Status, Store
 
-__all__ = ["PREFIX", "Rest"]
+__all__ = ["PREFIX", "Rest", "json_answer"]
 
 PREFIX: Final = "/trade-api/v2"
 _MOST_BODY: Final = 1 << 20
 _MARKET_STATUSES: Final = ("unopened", "open", "paused", "closed", "settled")
 _V2_ORDERS: Final = "https://docs.kalshi.com/api-reference/orders/create-order-v2"
 
+_dump: Final = partial(json.dumps, separators=(",", ":"))
+
 Answer = Json | web.StreamResponse
 Handler = Callable[[web.Request], Awaitable[Answer]]
+
+
+def json_answer(body: Json, status: int = 200) -> web.Response:
+    """A JSON answer, written compactly as the venue does."""
+    return web.json_response(body, status=status, dumps=_dump)
 
 
 @dataclass(slots=True)
@@ -88,8 +97,8 @@ class Rest:
                     self._charge(request, signed=private or self.keyring.is_signed(request.headers))
                 given = await run(request)
             except Refusal as refusal:
-                return web.json_response(refusal.body, status=refusal.status)
-            return given if isinstance(given, web.StreamResponse) else web.json_response(given)
+                return json_answer(refusal.body, status=refusal.status)
+            return given if isinstance(given, web.StreamResponse) else json_answer(given)
 
         return answer
 
@@ -323,7 +332,7 @@ class Rest:
 
     async def statement(self, request: web.Request) -> web.Response:
         """The whole account, without authentication: for tests, on loopback."""
-        return web.json_response(self.account.statement())
+        return json_answer(self.account.statement())
 
     # -- orders -------------------------------------------------------------------------------------------------------
 
@@ -334,7 +343,7 @@ class Rest:
     async def create(self, request: web.Request) -> Answer:
         """Create an order."""
         body = parse_body(await _body(request), "CreateOrderV2Request")
-        return web.json_response(self.account.create(parse_order(body, self.now_ns() // 10**9)), status=201)
+        return json_answer(self.account.create(parse_order(body, self.now_ns() // 10**9)), status=201)
 
     async def create_batch(self, request: web.Request) -> Answer:
         """Create orders one by one; the whole batch must fit into the bucket."""
@@ -346,7 +355,7 @@ class Rest:
                 answers.append(self.account.create(parse_order(order, self.now_ns() // 10**9)))
             except Refusal as refusal:
                 answers.append({"client_order_id": order.get("client_order_id"), "error": _error(refusal)})
-        return web.json_response({"orders": answers}, status=201)
+        return json_answer({"orders": answers}, status=201)
 
     async def cancel(self, request: web.Request) -> Answer:
         """Cancel one order."""

@@ -94,7 +94,7 @@ class _Subscription:
         return self.seq
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """A connection. ``send`` takes each frame's text; ``clock_of`` gives a market's exchange clock."""
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -39,7 +40,7 @@ class Hub(Observer):
         self._clocks: dict[str, int] = {}
         self.sessions: set[Session] = set()
         for ticker in catalog.markets:
-            catalog.book(ticker).observe(on_level=lambda change, ticker=ticker: self._level_changed(ticker, change))
+            catalog.book(ticker).observe(on_level=partial(self._level_changed, ticker))
 
     def clock_of(self, ticker: str) -> int:
         """The market's exchange clock."""

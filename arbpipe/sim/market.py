@@ -98,6 +98,8 @@ class World:
     def __init__(self, *, seed: int = 1, events: int = 8, seconds: float = 60.0, venue: Venue | None = None) -> None:
         self._seed = seed
         self._count = events
+        self._cycle = 0
+        self._done = 0
         self._first_ns = round(seconds * 1_000) * MS
         self._scenarios = {0: make_scenario(seed=seed, events=events, seconds=seconds)}
         self.events = self._scenarios[0].events
@@ -179,6 +181,16 @@ class World:
         for level in step.levels:
             book.set_quote(level.side is BookSide.BID, level.price_e4, level.size_e2 * E6_PER_E2)
 
+    def forward(self, offset_ns: int) -> None:
+        """Enter the cycle of that moment and apply its steps up to then, all at once; only before :meth:`run`."""
+        self._cycle = self.cycle_at(offset_ns)
+        self._done = 0
+        for step in self.steps(self._cycle):
+            if step.offset_ns > offset_ns:
+                break
+            self.apply(step)
+            self._done += 1
+
     async def run(
         self,
         *,
@@ -190,23 +202,26 @@ class World:
     ) -> None:
         """Apply every step when its time comes: ``started_ns`` (epoch) plus its offset divided by ``speed``.
 
-        A world that starts late enters the running cycle and makes up for what it missed at once, so that it agrees
-        with one that ran all the time. ``on_step`` is called after each step. Ends after ``cycles`` cycles, else never.
+        Call :meth:`forward` first where the start lies in the past: what was missed is made up for at once, so that
+        the world agrees with one that ran all the time. ``on_step`` is called after each step. Ends after ``cycles``
+        cycles, else never.
 
         Raises:
             ValueError: the speed is not above zero.
         """
         if not speed > 0:
             raise ValueError(f"a world cannot run at speed {speed}: give a number above 0")
-        cycle = self.cycle_at(round((now_ns() - started_ns) * speed))
-        while cycles is None or cycle < cycles:
-            for done, step in enumerate(await asyncio.to_thread(self.steps, cycle)):
+        while cycles is None or self._cycle < cycles:
+            steps = await asyncio.to_thread(self.steps, self._cycle)
+            for step in steps[self._done :]:
                 wait_ns = started_ns + round(step.offset_ns / speed) - now_ns()
                 if wait_ns > 0:
                     await asyncio.sleep(wait_ns / 1e9)
-                elif done % 100 == 99:
+                elif self._done % 100 == 99:
                     await asyncio.sleep(0)
                 self.apply(step)
+                self._done += 1
                 if on_step is not None:
                     on_step(step)
-            cycle += 1
+            self._cycle += 1
+            self._done = 0

@@ -20,7 +20,6 @@ from arbpipe.sim.listing import Event, Kind, Venue
 from arbpipe.sim.polymarket_auth import VenueError
 from arbpipe.sim.polymarket_books import MarketView
 from arbpipe.sim.polymarket_trading import Exchange
-from arbpipe.sim.quotes import BookSide
 from arbpipe.sim.units import ONE_E4
 
 __all__ = ["GammaRoutes", "market_json", "event_json"]

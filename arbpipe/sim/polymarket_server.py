@@ -25,11 +25,12 @@ from arbpipe.sim.authority import server_context
 from arbpipe.sim.listing import Venue
 from arbpipe.sim.market import Step, World
 from arbpipe.sim.polymarket_account import AccountStore
-from arbpipe.sim.polymarket_auth import checksum
+from arbpipe.sim.polymarket_auth import VenueError, checksum
 from arbpipe.sim.polymarket_books import MarketView
 from arbpipe.sim.polymarket_gamma import GammaRoutes
 from arbpipe.sim.polymarket_rest import ClobRoutes, errors_as_json
 from arbpipe.sim.polymarket_trading import Exchange, Rules
+from arbpipe.sim.polymarket_upkeep import Upkeep
 from arbpipe.sim.polymarket_ws import MarketHub, UserHub
 from arbpipe.sim.scenario import FIRST_CHANGE_NS
 
@@ -93,11 +94,13 @@ def load_config(raw: Mapping[str, Any]) -> PolymarketSimConfig:
     except (TypeError, KeyError) as error:
         names = ", ".join(each.name for each in fields(Account))
         raise ValueError(f"simulator configuration: account needs {names}; tls needs cert, key ({error})") from error
-    for name in ("address", "funder"):
-        checksum(getattr(account, name))
+    try:
+        same = checksum(account.address) == checksum(account.funder)
+    except VenueError as error:
+        raise ValueError(f"simulator configuration: {error}") from error
     if account.signature_type not in (0, 1, 2, 3) or account.cash_usd < 0:
         raise ValueError(f"simulator configuration: {account} needs a signature_type of 0 to 3 and cash from 0 on")
-    if account.signature_type == 0 and checksum(account.address) != checksum(account.funder):
+    if account.signature_type == 0 and not same:
         raise ValueError("simulator configuration: an EOA (signature_type 0) is its own funder: make both the same")
     return PolymarketSimConfig(
         directory=Path(raw["directory"]),
@@ -130,6 +133,7 @@ class PolymarketServer:
         books = self._world.books
         views = [MarketView(market, books[market.key], self._now_ms) for market in self._world.markets]
         self.exchange = Exchange(self.store, views, config.rules, self._now_ms)
+        self._upkeep = Upkeep(self.exchange)
         self._market_hub, self._user_hub = MarketHub(self.exchange), UserHub(self.exchange)
         self.exchange.on_frames = self._market_hub.publish
         self.exchange.on_user = self._user_hub.publish
@@ -195,7 +199,7 @@ class PolymarketServer:
             )
         )
         await self._first_of(self._caught_up.wait())
-        self.exchange.resume()
+        self._upkeep.resume()
         self._tasks.append(asyncio.create_task(self._keep_time()))
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, config.port, ssl_context=context).start()
@@ -218,7 +222,7 @@ class PolymarketServer:
 
     async def _keep_time(self) -> None:
         while True:
-            self.exchange.tick()
+            self._upkeep.tick()
             await asyncio.sleep(_TICK_S)
 
     def _announce(self) -> None:

@@ -1,6 +1,6 @@
 """The trading rules of the simulated venue: what is accepted, what it costs, what becomes of it (polymarket.md 2 and 5).
 
-Synchronous: REST and WebSockets call in, a timer calls :meth:`Exchange.tick`, the clock is an argument. Each order is
+Synchronous: REST and the upkeep of time call in, the clock is an argument. Each order is
 matched and written in one transaction before anybody hears of it.
 """
 
@@ -12,22 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from arbpipe.sim.orders import End, Execution, Match, Order, Tif
-from arbpipe.sim.polymarket_account import AccountStore, OrderRow, TradeRow, Wallet
+from arbpipe.sim.polymarket_account import AccountStore, OrderRow, TradeRow
 from arbpipe.sim.polymarket_auth import Credentials, VenueError
 from arbpipe.sim.polymarket_books import Frame, MarketView
+from arbpipe.sim.polymarket_checks import check_expiration, verified_id
 from arbpipe.sim.polymarket_fills import fills_of, most_needed_e6
-from arbpipe.sim.polymarket_orders import (
-    EXCHANGE,
-    EXCHANGE_V3,
-    NEG_RISK_EXCHANGE,
-    OrderRequest,
-    OrderType,
-    Terms,
-    exchange_of,
-    order_hash,
-    terms_of,
-    verify_signature,
-)
+from arbpipe.sim.polymarket_orders import OrderRequest, OrderType, Terms, terms_of
 from arbpipe.sim.polymarket_shapes import order_event, posted, trade_event
 from arbpipe.sim.polymarket_wire import MIN_ORDER_SIZE
 from arbpipe.sim.timeline import Trade
@@ -43,9 +33,6 @@ _FAK_KILLED: Final = (
     "no orders found to match with FAK order. FAK orders are partially filled or killed if no match is found."
 )
 _TIF: Final = {OrderType.GTC: Tif.GTC, OrderType.GTD: Tif.GTC, OrderType.FOK: Tif.FOK, OrderType.FAK: Tif.IOC}
-#: A GTD order lives at least this long when it arrives, and ends this long before its time.
-_GTD_LEAST_S: Final = 180
-_GTD_EARLY_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +67,7 @@ class Exchange:
         self.on_frames: Callable[[Sequence[Frame]], None] = lambda frames: None
         self.on_user: Callable[[str, str, dict[str, object]], None] = lambda owner, condition, message: None
         self.now_ms = now_ms
-        self._rules = rules
-        self._next_check_ms = 0
+        self.rules = rules
         for view in self.views:
             view.seconds_delay = rules.seconds_delay.get(view.listing.condition_id, 0)
             view.engine.observe(on_match=self._on_match)
@@ -131,14 +117,14 @@ class Exchange:
         wallet = self.store.wallet(caller.signer)
         if wallet is None:
             raise VenueError(400, f"{_NO_MONEY}: {caller.signer} has never been funded")
-        order_id = self._verified(request, view, wallet)
+        order_id = verified_id(request.order, view.listing, wallet)
         if self.store.order(order_id) is not None:
             raise VenueError(400, f"order {order_id} is invalid. Duplicated.")
-        self._check_expiration(request, now_ms)
+        check_expiration(request, now_ms)
         if request.post_only and not request.order_type.rests:
             raise VenueError(400, f"invalid post-only order: {request.order_type.value} orders never rest")
         minimum_e6 = int(MIN_ORDER_SIZE) * 1_000_000
-        flat = self._rules.flat_market_amounts
+        flat = self.rules.flat_market_amounts
         terms = terms_of(request, order_id, view.tick_e4, minimum_e6, flat=flat)
         row = OrderRow(
             id=order_id,
@@ -160,45 +146,14 @@ class Exchange:
             status="LIVE",
             created_ms=now_ms,
         )
-        self._check_money(row, view)
+        self.check_money(row, view)
         if view.seconds_delay and not request.post_only and (not request.order_type.rests or self._meets(row, view)):
             row = replace(row, status="DELAYED")
             with self.store.transaction():
                 self.store.add_order(row)
-            self._tell_order(row, "PLACEMENT")
+            self.tell_order(row, "PLACEMENT")
             return posted(row, "delayed", [])
-        return self._match(row, view, known=False)
-
-    def _verified(self, request: OrderRequest, view: MarketView, wallet: Wallet) -> str:
-        """The order's id, when it is signed for the exchange that settles this market."""
-        exchange = exchange_of(view.listing)
-        try:
-            verify_signature(request.order, exchange, wallet.signer, wallet.funder)
-        except VenueError as error:
-            if error.message == "invalid signature":
-                for other in ((EXCHANGE, "2"), (NEG_RISK_EXCHANGE, "2"), (EXCHANGE_V3, "3")):
-                    if other[1] != exchange[1] and self._signed_for(request, other, wallet):
-                        raise VenueError(400, "order_version_mismatch") from error
-            raise
-        return order_hash(request.order, exchange)
-
-    @staticmethod
-    def _signed_for(request: OrderRequest, exchange: tuple[str, str], wallet: Wallet) -> bool:
-        try:
-            verify_signature(request.order, exchange, wallet.signer, wallet.funder)
-        except VenueError:
-            return False
-        return True
-
-    @staticmethod
-    def _check_expiration(request: OrderRequest, now_ms: int) -> None:
-        expiration = request.order.expiration
-        if request.order_type is OrderType.GTD:
-            valid = expiration >= now_ms // 1_000 + _GTD_LEAST_S
-        else:
-            valid = expiration == 0
-        if not valid:
-            raise VenueError(400, "invalid expiration")
+        return self.match(row, view, known=False)
 
     def _yes_price(self, row: OrderRow, view: MarketView) -> tuple[bool, int]:
         """The order on the YES book: whether it buys YES there, and its limit."""
@@ -216,7 +171,7 @@ class Exchange:
     def _meets(self, row: OrderRow, view: MarketView) -> bool:
         return bool(self._reachable(row, view))
 
-    def _check_money(self, row: OrderRow, view: MarketView) -> None:
+    def check_money(self, row: OrderRow, view: MarketView) -> None:
         """Refuse what the wallet cannot pay, fees and other open orders included (polymarket.md 2.7)."""
         others = [o for o in self.store.orders({"funder": row.funder}, open_only=True) if o.id != row.id]
         if not row.is_buy:
@@ -252,7 +207,7 @@ class Exchange:
             post_only=bool(row.post_only),
         )
 
-    def _match(self, row: OrderRow, view: MarketView, *, known: bool) -> dict[str, object]:
+    def match(self, row: OrderRow, view: MarketView, *, known: bool) -> dict[str, object]:
         """Give an order to the engine, write all it did in one transaction, then tell. ``known``: it was delayed."""
         execution = view.engine.execute(self._engine_order(replace(row, status="LIVE"), view))
         if execution.end is End.POST_ONLY:
@@ -261,11 +216,11 @@ class Exchange:
         self._publish(view)
         if row.status == "UNMATCHED":
             if known:
-                self._tell_order(row, "UPDATE")
+                self.tell_order(row, "UPDATE")
             raise VenueError(400, _FOK_KILLED if row.order_type == "FOK" else _FAK_KILLED)
-        self._tell_order(row, "UPDATE" if known else "PLACEMENT")
+        self.tell_order(row, "UPDATE" if known else "PLACEMENT")
         for trade in trades:
-            self._tell_trade(trade)
+            self.tell_trade(trade)
         return posted(row, "matched" if trades else "live", trades)
 
     def _settle_taker(
@@ -365,10 +320,10 @@ class Exchange:
             status = "MATCHED" if matched_e6 >= row.qty_e6 else "LIVE"
             row = replace(row, matched_e6=matched_e6, moved_e6=row.moved_e6 + fill.cash_e6, status=status)
             self.store.update_order(row)
-        self._tell_trade(trade)
-        self._tell_order(row, "UPDATE")
+        self.tell_trade(trade)
+        self.tell_order(row, "UPDATE")
 
-    # -- cancelling and time ------------------------------------------------------------------------------------------
+    # -- cancelling ---------------------------------------------------------------------------------------------------
 
     def cancel(self, owner: str, order_ids: Sequence[str], status: str = "CANCELED") -> dict[str, object]:
         """Cancel resting orders of one API key; the answer of every cancel route."""
@@ -383,18 +338,19 @@ class Exchange:
             elif row.status == "DELAYED":
                 not_canceled[order_id] = "Order is delayed: it cannot be canceled before it is matched"
             else:
-                self._cancel_row(row, status)
+                self.cancel_row(row, status)
                 canceled.append(order_id)
         return {"canceled": canceled, "not_canceled": not_canceled}
 
-    def _cancel_row(self, row: OrderRow, status: str) -> None:
+    def cancel_row(self, row: OrderRow, status: str) -> None:
+        """End a resting order with this status."""
         view = self.by_condition[row.condition]
         row = replace(row, status=status)
         with self.store.transaction():
             self.store.update_order(row)
         view.engine.cancel(row.id)
         self._publish(view)
-        self._tell_order(row, "CANCELLATION")
+        self.tell_order(row, "CANCELLATION")
 
     def cancel_all(self, owner: str, where: Mapping[str, object] | None = None) -> dict[str, object]:
         """Cancel every resting order of an API key, or those with these column values."""
@@ -416,75 +372,15 @@ class Exchange:
         self.store.set_heartbeat(owner, fresh, self.now_ms())
         return fresh
 
-    def resume(self) -> None:
-        """After a restart: put the resting orders back into the books; one that meets a quote now trades."""
-        for row in self.store.orders({"status": "LIVE"}):
-            view = self.by_condition.get(row.condition)
-            if view is None:
-                raise ValueError(
-                    f"the account has an order in {row.condition}, which this world does not list:"
-                    " use the seed and the number of events of its first run, or a new directory"
-                )
-            try:
-                self._match(replace(row, post_only=0), view, known=True)
-            except VenueError as error:
-                raise ValueError(f"order {row.id} cannot return to its book: {error}") from error
-
-    def tick(self) -> None:
-        """Do what is due: settle trades, end delays, expire orders, check the dead-man switches."""
-        now_ms = self.now_ms()
-        self._advance_trades(now_ms)
-        for row in self.store.orders({"status": "DELAYED"}):
-            view = self.by_condition[row.condition]
-            if now_ms >= row.created_ms + 1_000 * view.seconds_delay:
-                self._end_delay(row, view)
-        for row in self.store.orders({"order_type": "GTD"}, open_only=True):
-            if row.status == "LIVE" and now_ms >= 1_000 * (row.expiration - _GTD_EARLY_S):
-                self._cancel_row(row, "CANCELED_EXPIRED_ORDER")
-        if now_ms >= self._next_check_ms:
-            self._next_check_ms = now_ms + round(1_000 * self._rules.heartbeat_check_s)
-            for owner in self.store.overdue(now_ms - round(1_000 * self._rules.heartbeat_s)):
-                self.cancel_all(owner)
-
-    def _end_delay(self, row: OrderRow, view: MarketView) -> None:
-        """A delay ends: the order is checked again, then matched, or it is over."""
-        try:
-            self._check_money(row, view)
-        except VenueError:
-            row = replace(row, status="CANCELED_NOT_ENOUGH_BALANCE")
-            with self.store.transaction():
-                self.store.update_order(row)
-            self._tell_order(row, "CANCELLATION")
-            return
-        try:
-            self._match(row, view, known=True)
-        except VenueError:
-            # nobody waits for the answer: the order's state and its event have told it
-            return
-
-    def _advance_trades(self, now_ms: int) -> None:
-        for trade in self.store.unsettled():
-            age_ms, whole_ms = now_ms - trade.match_ms, 1_000 * self._rules.settle_s
-            if trade.status == "MATCHED" and age_ms >= whole_ms / 2:
-                trade = replace(trade, status="MINED", update_ms=now_ms)
-                with self.store.transaction():
-                    self.store.update_trade(trade)
-                self._tell_trade(trade)
-            if trade.status == "MINED" and age_ms >= whole_ms:
-                trade = replace(trade, status="CONFIRMED", update_ms=now_ms)
-                with self.store.transaction():
-                    self.store.update_trade(trade)
-                    if trade.is_buy:
-                        self.store.move_shares(trade.funder, trade.token, trade.qty_e6, -trade.qty_e6)
-                self._tell_trade(trade)
-
     # -- telling ------------------------------------------------------------------------------------------------------
 
-    def _tell_order(self, row: OrderRow, kind: str) -> None:
+    def tell_order(self, row: OrderRow, kind: str) -> None:
+        """Say on the user channel where an order stands; ``kind`` is PLACEMENT, UPDATE or CANCELLATION."""
         label = self.by_condition[row.condition].label(row.token)
         trades = self.store.trades({"order_id": row.id})
         self.on_user(row.owner, row.condition, order_event(row, label, trades, kind, self.now_ms()))
 
-    def _tell_trade(self, trade: TradeRow) -> None:
+    def tell_trade(self, trade: TradeRow) -> None:
+        """Say on the user channel where a trade stands."""
         label = self.by_condition[trade.condition].label(trade.token)
         self.on_user(trade.owner, trade.condition, trade_event(trade, label, self.now_ms()))

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "system"))
 
-from system_support import Box, opened  # noqa: E402
+from system_support import Box, opened
 
 
 @pytest.fixture

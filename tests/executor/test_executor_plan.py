@@ -174,8 +174,9 @@ def test_cost_and_both_loss_bounds_are_what_an_enumeration_gives(data: st.DataOb
     assert not short
     unwinds, reserves = [], []
     for number, planned in enumerate(result.legs):
-        fee = rows[number].fee
-        assert fee is not None
+        terms = rows[number].fee
+        assert terms is not None
+        fee = terms
         fills = walk(rows[number].asks(Side(number)), size)
         cost = sum(price * amount + exact_fee(fee, price, amount) for price, amount in fills)
         assert planned.cost_e6 == ceil(Fraction(cost, fee.align_e6)) * fee.align_e6 == cost_e6(fee, fills)

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -179,13 +178,9 @@ def test_connections_split_at_the_limits_of_each_venue(tmp_path: Path) -> None:
     assert sum(map(len, assets.values())) == 2 * sum(key.startswith("polymarket:") for key in listed)
 
 
-def test_the_default_sample_is_written_in_less_than_two_seconds(tmp_path: Path) -> None:
-    began = time.process_time()
-    write_sample(tmp_path)
-    assert time.process_time() - began < 2
-
-
 def test_the_simulator_imports_nothing_else_of_the_project() -> None:
+    # servers need libraries; what they must not need is anything that they check
+    allowed = {*sys.stdlib_module_names, "aiohttp", "cryptography", "eth_account", "eth_utils"}
     files = sorted(Path(arbpipe.sim.__file__).parent.glob("*.py"))
     assert len(files) > 5
     for path in files:
@@ -198,4 +193,4 @@ def test_the_simulator_imports_nothing_else_of_the_project() -> None:
                 names = [node.module or ""]
             for name in names:
                 top = name.split(".")[0]
-                assert top in sys.stdlib_module_names or name.startswith("arbpipe.sim"), f"{path.name} imports {name}"
+                assert top in allowed or name.startswith("arbpipe.sim"), f"{path.name} imports {name}"

@@ -23,7 +23,7 @@ import psutil
 from arbpipe.cli.health import health_of
 from arbpipe.errors import ArbpipeError
 
-__all__ = ["ROOT", "Box", "Done", "Running", "instances", "line_of", "slowness", "wait_for"]
+__all__ = ["ROOT", "Box", "Done", "Running", "instances", "line_of", "opened", "slowness", "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _USUAL_START_S = 0.30

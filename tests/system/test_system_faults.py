@@ -20,7 +20,7 @@ KILLED = ("executor", "detector", "feed-kalshi", "feed-polymarket", "catalog")
 def back(health: dict[str, Any], before: dict[str, Any]) -> bool:
     """Whether the process that was ``before`` runs again: another pid, alive, RUN, one restart more."""
     now = line_of(health, before["role"])
-    return (
+    return bool(
         now["pid"] != before["pid"]
         and now["alive"]
         and now["state"] == "RUN"

@@ -22,9 +22,7 @@ BOOK = "book_0x8bf1c1536ecb1c08fe13c6b71e8ab1f58bf3461c4cb79f5f1679f869a06aef86.
 
 
 def test_kalshi_session_is_in_sequence_without_a_gap_a_cross_or_a_bad_frame(box: Box, recordings: Path) -> None:
-    done = box.run(
-        "replay", recordings / "kalshi" / "ws_session_demo_2026-07-01.jsonl", "--venue", "kalshi", "--json"
-    )
+    done = box.run("replay", recordings / "kalshi" / "ws_session_demo_2026-07-01.jsonl", "--venue", "kalshi", "--json")
     assert done.code == 0, done.err
     said = {key: done.json[key] for key in ("frames", "sequenced", "gaps", "crossed", "bad_frames", "alerts")}
     assert said == {"frames": 2898, "sequenced": 2894, "gaps": 0, "crossed": 0, "bad_frames": 0, "alerts": 0}

@@ -1,12 +1,15 @@
 """The Kalshi feed without its socket: frames in, rows out (design 6, kalshi.md 2.4 and 2.5).
 
 ``seq`` is checked before a frame is routed by type. It is dense per connection and ``sid`` and counts control frames, so
-a frame in sequence confirms every book of the connection, and a gap voids them all until each gets a snapshot.
+a frame of the books' ``sid`` in sequence confirms every book of the connection, and a gap voids them all until each gets
+a snapshot. A market whose trading stopped (``market_lifecycle_v2``) is HALTED until it is activated again.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
+from typing import Final
 
 from arbpipe.clock import stamp_ns
 from arbpipe.identity import Side
@@ -17,27 +20,39 @@ from arbpipe.shm.tables import QuarantineReason
 from arbpipe.venues.frames import FrameError
 from arbpipe.venues.kalshi import codec
 from arbpipe.venues.kalshi.book import KalshiBook
-from arbpipe.venues.kalshi.codec import Delta, Message, Snapshot
+from arbpipe.venues.kalshi.codec import Delta, MarketLifecycle, Message, Snapshot
 from arbpipe.venues.kalshi.sequence import SequenceTracker, Verdict
 from arbpipe.venues.publisher import CrossWatch, LagMeter, Publisher
 
-__all__ = ["KalshiFeed", "MAX_MARKETS"]
+__all__ = ["BOOK_CHANNEL", "KalshiFeed", "MAX_MARKETS"]
 
 #: At most this many markets a connection (design 6), and so at most this many books that nobody listed.
 MAX_MARKETS = 500
 
+BOOK_CHANNEL: Final = "orderbook_delta"
+#: After these nothing trades (kalshi.md 6); ``closed`` is announced nowhere and is here in case it is one day.
+_HALTS: Final = frozenset({"deactivated", "closed", "determined", "settled"})
+
 
 class _Connection:
-    __slots__ = ("books", "epoch", "frames", "gaps", "lag", "number", "sequence")
+    __slots__ = ("book_sid", "books", "epoch", "frames", "gaps", "lag", "number", "sequences")
 
     def __init__(self, number: int, epoch: int) -> None:
         self.number = number
         self.epoch = epoch
-        self.sequence = SequenceTracker()
+        self.sequences: dict[int, SequenceTracker] = {}
+        self.book_sid = 0
         self.books: dict[str, KalshiBook] = {}
         self.lag = LagMeter()
         self.frames = 0
         self.gaps = 0
+
+    def check(self, sid: int, seq: int) -> Verdict:
+        """One tracker a ``sid``, so that a subscription made anew begins at 1 while the others count on."""
+        tracker = self.sequences.get(sid)
+        if tracker is None:
+            tracker = self.sequences[sid] = SequenceTracker()
+        return tracker.check(sid, seq)
 
 
 class KalshiFeed:
@@ -50,6 +65,9 @@ class KalshiFeed:
         self._listings: dict[str, Listing] = {}
         self._connections: dict[int, _Connection] = {}
         self._crosses = CrossWatch()
+        self._halted: set[str] = set()
+        #: The message of the last frame, for whoever holds the socket; ``None`` if nobody could read it.
+        self.last: Message | None = None
         self.outbox: deque[tuple[int, tuple[str, tuple[str, ...]]]] = deque(maxlen=1024)
 
     def list(self, generation: HasListings) -> None:
@@ -59,6 +77,7 @@ class KalshiFeed:
             if ticker not in listed or listed[ticker].slot != old.slot:
                 self._publisher.forget(old)
         self._listings = listed
+        self._halted &= listed.keys()
         self.publish_all()
 
     def publish_all(self) -> None:
@@ -90,10 +109,34 @@ class KalshiFeed:
         if connection is not None:
             self._withdraw_all(connection, RowFlag.NO_BOOK, recv_ns)
 
+    def ended(self, number: int, recv_ns: int) -> None:
+        """The venue ended the book subscription of an open connection: its books are void, a new ``sid`` will follow."""
+        connection = self._connections.get(number)
+        if connection is not None:
+            connection.epoch = self._publisher.connections.next_epoch(self._publisher.connection(number))
+            self._withdraw_all(connection, RowFlag.NO_BOOK, recv_ns)
+            connection.books.clear()
+            connection.sequences.pop(connection.book_sid, None)
+            connection.book_sid = 0
+
+    def unsubscribed(self, number: int, tickers: Iterable[str]) -> None:
+        """Forget the books of markets that a connection no longer carries."""
+        connection = self._connections.get(number)
+        for ticker in tickers if connection is not None else ():
+            if connection is not None and connection.books.pop(ticker, None) is not None:
+                listing = self._listings.get(ticker)
+                if listing is not None:
+                    now = stamp_ns()
+                    self._publisher.withdraw(listing, number, connection.epoch, RowFlag.NO_BOOK, now)
+
     # -- frames ------------------------------------------------------------------------------------------------------
 
     def frame(self, number: int, raw: bytes, recv_ns: int, age_ns: int) -> None:
-        """Apply one WebSocket frame. Never raises for what a venue sends."""
+        """Apply one WebSocket frame; ``last`` is then what it said. Never raises for what a venue sends.
+
+        Only a frame of the books' own ``sid`` confirms them: another subscription
+        of the same connection has its own buffer at the venue.
+        """
         connection = self._connections.get(number)
         if connection is None:
             self.opened(number, age_ns)
@@ -101,23 +144,33 @@ class KalshiFeed:
         publisher, line = self._publisher, self._publisher.line
         line.add(Counter.FRAMES)
         connection.frames += 1
+        self.last = None
         try:
             message = codec.decode(raw)
         except FrameError as error:
             self._unreadable(connection, error, recv_ns)
             return
-        verdict = connection.sequence.check(message.sid, message.seq)
+        self.last = message
+        verdict = connection.check(message.sid, message.seq)
         if verdict is Verdict.GAP or verdict is Verdict.DUPLICATE:
             self._gap(connection, message, verdict, recv_ns)
         if verdict is Verdict.OK or verdict is Verdict.GAP:
             line.add(Counter.SEQUENCED)
-            publisher.connections.confirm(publisher.connection(number), age_ns)
+            if type(message) is Snapshot:
+                connection.book_sid = message.sid
+            if message.sid == connection.book_sid:
+                publisher.connections.confirm(publisher.connection(number), age_ns)
         if type(message) is Delta:
             if verdict is Verdict.OK:
                 self._delta(connection, message, recv_ns, age_ns)
         elif type(message) is Snapshot:
             if verdict is not Verdict.DUPLICATE:
                 self._snapshot(connection, message, recv_ns, age_ns)
+        elif type(message) is codec.Subscribed:
+            if message.channel == BOOK_CHANNEL:
+                connection.book_sid = message.sid
+        elif type(message) is MarketLifecycle:
+            self._lifecycle(connection, message, recv_ns)
         elif type(message) is codec.UnknownFrame:
             line.add(Counter.UNKNOWN_FRAMES)
             publisher.bad(ErrorCode.BAD_FRAME, f"kalshi sends frames of type {message.type!r}, which nothing reads")
@@ -161,6 +214,26 @@ class KalshiFeed:
             self._publisher.quarantine(listing.slot, QuarantineReason.NONE)
         self._applied(connection, book, venue_ms, recv_ns, age_ns)
 
+    def _lifecycle(self, connection: _Connection, message: MarketLifecycle, recv_ns: int) -> None:
+        ticker = message.market_ticker
+        listing = self._listings.get(ticker)
+        if listing is None:
+            return
+        if message.event_type in _HALTS:
+            self._halted.add(ticker)
+            for each in self._connections.values():
+                if ticker in each.books:
+                    connection = each
+            self._publisher.withdraw(listing, connection.number, connection.epoch, RowFlag.HALTED, recv_ns)
+        elif message.event_type == "activated" and ticker in self._halted:
+            self._halted.discard(ticker)
+            for each in self._connections.values():
+                if ticker in each.books:
+                    # reactivation cancels every resting order (kalshi.md 6): what stood before is not the book
+                    each.books[ticker].clear()
+                    self._publish(each, each.books[ticker], 0, recv_ns)
+                    self.outbox.append((each.number, ("get_snapshot", (ticker,))))
+
     def rest_book(self, number: int, ticker: str, raw: bytes, recv_ns: int, age_ns: int) -> None:
         """Take a REST book as a snapshot: for recordings of REST books only. Live it may be 15 s old (F11)."""
         if number not in self._connections:
@@ -199,6 +272,8 @@ class KalshiFeed:
         if listing is None:
             return
         flags = RowFlag.NO_BOOK if not book.valid else (RowFlag.CROSSED if book.crossed else RowFlag.NONE)
+        if book.ticker in self._halted:
+            flags |= RowFlag.HALTED
         quoted = not flags
         version = self._publisher.publish(
             listing,

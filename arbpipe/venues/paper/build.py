@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from arbpipe.fixedpoint import parse_money_e6
 from arbpipe.identity import Venue
@@ -20,7 +20,7 @@ def paper_gateways(
     process: Process,
     usable: UsableRule,
     sleep_until: Callable[[int], Awaitable[None]],
-    listing: Callable[[int], Listing | None],
+    listings: Callable[[], Mapping[int, Listing]],
 ) -> dict[Venue, Gateway]:
     """One gateway per venue over one paper account, whose file lies beside the ledger."""
     config = process.spec.config.paper
@@ -33,6 +33,15 @@ def paper_gateways(
     )
     manners = PaperManners(config.delay_ms * 1_000_000, config.reject_permille, config.partial_permille, config.seed)
     return {
-        venue: PaperGateway(venue, account, process.segment, usable, listing, process.clock, sleep_until, manners)
+        venue: PaperGateway(
+            venue,
+            account,
+            process.segment,
+            usable,
+            lambda uid: listings().get(uid),
+            process.clock,
+            sleep_until,
+            manners,
+        )
         for venue in Venue
     }

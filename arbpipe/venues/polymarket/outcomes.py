@@ -16,8 +16,17 @@ import msgspec
 from arbpipe.fixedpoint import FixedPointError, parse_qty_e6
 from arbpipe.venues.base import OutcomeState
 
-__all__ = ["Answer", "OrderStatus", "Rule", "RULES", "TradeStatus", "judge", "order_status", "read_answer", "trade_status"]
-
+__all__ = [
+    "Answer",
+    "OrderStatus",
+    "Rule",
+    "RULES",
+    "TradeStatus",
+    "judge",
+    "order_status",
+    "read_answer",
+    "trade_status",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +143,15 @@ def read_answer(status: int, body: bytes, order_hash: str) -> Answer:
             return Answer(_UNKNOWN, f"delayed: {error or 'no reason given'}")
         return Answer(judge(status, error), f"HTTP {status}: {error[:200] or 'no reason given'}")
     if posted.order_id.lower() != order_hash:
-        return Answer(_UNKNOWN, f"the venue names the order {posted.order_id[:80]}, we {order_hash}: look at the signing")
+        return Answer(
+            _UNKNOWN, f"the venue names the order {posted.order_id[:80]}, we {order_hash}: look at the signing"
+        )
     if posted.status.lower() != "matched":
         # live, delayed, unmatched: accepted, and not final for an order that must not rest
         return Answer(_UNKNOWN, f"accepted as {posted.status[:40]!r}, not matched yet")
-    return Answer(None, "", _amount(posted.making), _amount(posted.taking), tuple(dict.fromkeys(posted.trade_ids or ())))
+    return Answer(
+        None, "", _amount(posted.making), _amount(posted.taking), tuple(dict.fromkeys(posted.trade_ids or ()))
+    )
 
 
 def _amount(text: str) -> int | None:
