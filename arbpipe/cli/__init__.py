@@ -20,7 +20,9 @@ __all__ = ["main"]
 
 #: Command → (module, one line for the overview). The overview needs no import of the command.
 COMMANDS: Final = {
-    "demo": ("arbpipe.cli.demo", "Show the whole pipeline at work on a made-up market, on paper."),
+    "demo": ("arbpipe.cli.demo", "Show the whole pipeline at work, with orders, against two simulated venues."),
+    "run": ("arbpipe.cli.run", "Run the pipeline on the configured venues, on paper or with orders."),
+    "sim": ("arbpipe.cli.sim", "Start the simulated venues alone, for people who write bots."),
     "replay": ("arbpipe.cli.replay", "Run recordings through feeds, detector and paper executor."),
     "sample": ("arbpipe.cli.sample", "Write a seeded recording of both venues, with its pairs.toml."),
     "status": ("arbpipe.cli.status", "Say who is alive, what is connected, what is quarantined."),

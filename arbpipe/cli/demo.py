@@ -20,47 +20,60 @@ __all__ = ["command"]
 @click.command("demo")
 @click.option("--seconds", type=click.FloatRange(2, 3600), default=20.0, show_default=True, help="How long it runs.")
 @click.option("--events", type=click.IntRange(1, 500), default=8, show_default=True, help="How many events to make up.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same market."
-)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same market.")
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep ledger, paper account and logs here. Default: a temporary folder that is removed.",
+    help="Keep ledger, venues' accounts and logs here. Default: a temporary folder that is removed.",
+)
+@click.option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the frames of both venues and their pairs.toml here, for `arbpipe replay`.",
 )
 @json_option
-def command(seconds: float, events: int, seed: int, state: Path | None, as_json: bool) -> int:
-    """Show the whole pipeline at work on a made-up market: feeds, detector and executor as processes, on paper.
+def command(
+    seconds: float, events: int, seed: int, state: Path | None, record: Path | None, as_json: bool
+) -> int:
+    """Show the whole pipeline at work, with orders, against two simulated venues on this machine.
 
-    A seeded recording of both venues is written and replayed at real speed. No account, no network, nothing is left behind.
+    Real servers on loopback: TLS, WebSockets, REST, signed orders, accounts that keep their own books. No account, no
+    network, nothing is left behind.
     """
     from arbpipe.config import load
-    from arbpipe.record.session import ReplaySession
+    from arbpipe.pipeline import Pipeline
+    from arbpipe.record.session import instance_of, remove_dead_instances
     from arbpipe.shm.core import CORE
     from arbpipe.shm.segment import Mode
-    from arbpipe.sim.sample import write_sample
+    from arbpipe.simulated import SimulatedVenues, statement_differences
 
-    config = load(None).config
+    remove_dead_instances()
     with tempfile.TemporaryDirectory(prefix="arbpipe-demo-") as scratch:
-        folder = Path(scratch)
-        sample = write_sample(folder, seed=seed, events=events, seconds=seconds)
-        kept = state or folder / "state"
-        session = ReplaySession(
-            [folder / "kalshi.jsonl", folder / "polymarket.jsonl"],
-            folder / "pairs.toml",
-            config,
-            mode=Mode.DEMO,
-            speed=1.0,
-            state=kept,
-        )
-        session.scratch = folder
-        say(f"arbpipe DEMO  core: {CORE}")
-        say(f"seed {seed}: {events} events, {len(sample.arbitrages)} arbitrages planned in {seconds:g} s")
-        show = None if as_json else _screen()
-        values, interrupted = run_session(session, show.tick if show else None, as_json)
-        if show:
-            show.close()
-        story = _story(session)
+        kept = state or Path(scratch) / "state"
+        with SimulatedVenues((kept / "venues").resolve(), seed=seed, events=events) as venues:
+            if record is not None:
+                record.mkdir(parents=True, exist_ok=True)
+                (record / "pairs.toml").write_text(venues.pairs.read_text(encoding="utf-8"), encoding="utf-8")
+            pipeline = Pipeline(
+                venues.configured(load(None).config),
+                venues.pairs,
+                mode=Mode.DEMO,
+                instance=instance_of(Mode.DEMO),
+                live_orders=True,
+                state=kept,
+                record=record,
+                seconds=seconds,
+                watch=venues.watch,
+                differences=lambda ledger: statement_differences(ledger, venues),
+            )
+            say(f"arbpipe DEMO  core: {CORE}")
+            say(f"seed {seed}: {events} events, {venues.arbitrages} arbitrages planned every {venues.cycle_s:g} s")
+            show = None if as_json else _screen()
+            values, interrupted = run_session(pipeline, show.tick if show else None, as_json)
+            if show:
+                show.close()
+            values["venue_restarts"] = venues.restarts
+        story = _story(pipeline)
     if as_json:
         emit_json(values)
         return outcome_code(values, interrupted)
@@ -70,17 +83,17 @@ def command(seconds: float, events: int, seed: int, state: Path | None, as_json:
         click.echo("\none opportunity in full:")
         for line in story:
             click.echo(line)
-    click.echo("\nnext: arbpipe sample my-sample && arbpipe replay my-sample")
+    click.echo("\nnext: arbpipe sim my-venues    (then, in another terminal: arbpipe run --live --config my-venues/arbpipe.toml)")
     return outcome_code(values, interrupted)
 
 
-def _story(session: Any) -> list[str]:
+def _story(pipeline: Any) -> list[str]:
     from arbpipe.cli.story import best_attempt, story_lines
     from arbpipe.ledger.store import LedgerStore
 
-    if not session.spec.ledger_path().exists():
+    if not pipeline.spec.ledger_path().exists():
         return []
-    store = LedgerStore(session.spec.ledger_path(), session.spec.mode_name)
+    store = LedgerStore(pipeline.spec.ledger_path(), pipeline.spec.mode_name)
     try:
         attempt = best_attempt(store)
         return story_lines(store, attempt) if attempt else []
@@ -92,18 +105,19 @@ def _screen() -> _Table | _Plain:
     return _Table() if styled() and sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else _Plain()
 
 
-def _figures(session: Any) -> tuple[str, list[dict[str, Any]]]:
+def _figures(pipeline: Any) -> tuple[str, list[dict[str, Any]]]:
     from arbpipe.shm.layout import Role
     from arbpipe.shm.stats import Counter
+    from arbpipe.summary import counter_of, near_misses_of
 
-    detector = session.segment.fields("processes", Role.DETECTOR)["counters"]
-    executor = session.segment.fields("processes", Role.EXECUTOR)["counters"]
-    left = max(0.0, (session.driver.end_ns - session.clock_ns()) / 1e9)
+    detector = pipeline.segment.fields("processes", Role.DETECTOR)["counters"]
+    executor = pipeline.segment.fields("processes", Role.EXECUTOR)["counters"]
     text = (
-        f"{left:4.1f} s left  frames {session.counter(Counter.FRAMES)}  seen {detector[Counter.OPPORTUNITIES]}  "
-        f"attempts {executor[Counter.ATTEMPTS]}  restarts {session.supervisor.restarts}"
+        f"{pipeline.left_s:4.1f} s left  frames {counter_of(pipeline.segment, Counter.FRAMES)}  "
+        f"seen {detector[Counter.OPPORTUNITIES]}  attempts {executor[Counter.ATTEMPTS]}  "
+        f"restarts {pipeline.supervisor.restarts}"
     )
-    return text, session.near_misses()
+    return text, near_misses_of(pipeline.segment)
 
 
 class _Plain:
@@ -112,10 +126,10 @@ class _Plain:
     def __init__(self) -> None:
         self._ticks = 0
 
-    def tick(self, session: Any) -> None:
+    def tick(self, pipeline: Any) -> None:
         """Called five times a second."""
         if self._ticks % 10 == 0:
-            say(_figures(session)[0])
+            say(_figures(pipeline)[0])
         self._ticks += 1
 
     def close(self) -> None:
@@ -132,14 +146,12 @@ class _Table:
         self._live = Live(console=Console(stderr=True), refresh_per_second=5, transient=True)
         self._live.start()
 
-    def tick(self, session: Any) -> None:
+    def tick(self, pipeline: Any) -> None:
         """Called five times a second."""
         from rich.text import Text
 
-        text, near = _figures(session)
-        self._live.update(
-            Text("\n".join([f"arbpipe {session.spec.mode_name}  {text}", "", *near_miss_lines(near, 14)]))
-        )
+        text, near = _figures(pipeline)
+        self._live.update(Text("\n".join([f"arbpipe {pipeline.mode_name}  {text}", "", *near_miss_lines(near, 14)])))
 
     def close(self) -> None:
         """Leave the terminal as it was."""

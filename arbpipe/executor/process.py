@@ -19,7 +19,8 @@ from arbpipe.executor.plan import Refusal
 from arbpipe.executor.pricing import Pricer
 from arbpipe.fixedpoint import format_usd, parse_money_e6
 from arbpipe.identity import Venue, side_of, slot_of
-from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger, day_start_ns
+from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
+from arbpipe.ledger.days import day_start_ns
 from arbpipe.ledger.reconcile import Difference, reconcile
 from arbpipe.ledger.store import LedgerStore
 from arbpipe.process import Process

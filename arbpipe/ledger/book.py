@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from arbpipe.clock import wall_ns
 from arbpipe.identity import Side, Venue
+from arbpipe.ledger.records import AttemptRecord, Closing, IntentRecord, OpenAttempt, Usage
 from arbpipe.ledger.store import LedgerStore
 from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position
 
@@ -24,65 +23,6 @@ __all__ = ["AttemptRecord", "Closing", "IntentRecord", "Ledger", "OpenAttempt", 
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class IntentRecord:
-    """An order before it is sent. ``reserved_e6`` is the most cash it can take."""
-
-    order: Order
-    leg: int
-    step: int
-    proposition: int
-    reserved_e6: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One try at an opportunity, as it is reserved. ``plan`` is whatever recovery needs to go on."""
-
-    attempt: str
-    cover_id: int
-    cover: str
-    event: str
-    k: int
-    size_e2: int
-    floor_e6: int
-    tails: bool
-    plan: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """How an attempt ended. ``balanced_e6`` sets pay ``k`` dollars each; dust and exposure are valued at zero."""
-
-    result: str
-    balanced_e6: int
-    locked_e6: int
-    realised_e6: int
-    dust_e6: int
-    exposure_e6: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Cash at risk now, in micro-dollars; ``cash`` is what each venue holds less what is reserved there."""
-
-    event: dict[str, int]
-    venue: dict[Venue, int]
-    total: int
-    tail_event: dict[str, int]
-    tail_total: int
-    cash: dict[Venue, int]
-
-
-@dataclass(frozen=True, slots=True)
-class OpenAttempt:
-    """An attempt that is not closed, with all its intents and what is known of them."""
-
-    record: AttemptRecord
-    state: str
-    intents: tuple[tuple[IntentRecord, OutcomeState | None], ...]
 
 
 class Ledger:
@@ -491,12 +431,3 @@ def _reduce(db: sqlite3.Connection, order: Order, side: Side, qty_e6: int, attem
         f"{order.native_id}: the venue moved {qty_e6 / 1e6} contracts of {side.name}, {left / 1e6} more than the ledger "
         "holds: reconcile before anything else"
     )
-
-
-def day_start_ns(now_ns: int | None = None, zone: str = "UTC") -> int:
-    """The latest midnight of a time zone, CLOCK_REALTIME."""
-    now = wall_ns() if now_ns is None else now_ns
-    # whole seconds: a float cannot tell the last instant of a day from the next midnight
-    local = datetime.fromtimestamp(now // 1_000_000_000, ZoneInfo(zone))
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    return int(midnight.timestamp()) * 1_000_000_000

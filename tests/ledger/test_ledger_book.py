@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from arbpipe.feemodel import FeeTerms
 from arbpipe.identity import Side, Venue
-from arbpipe.ledger.book import Closing, IntentRecord, Ledger, Usage, day_start_ns
+from arbpipe.ledger.book import Closing, IntentRecord, Ledger, Usage
+from arbpipe.ledger.days import day_start_ns
 from arbpipe.ledger.reconcile import compare
 from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position
 from arbpipe.venues.paper.account import PaperAccount

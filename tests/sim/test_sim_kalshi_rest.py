@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def test_refusals_are_the_recorded_bodies(tmp_path: Path, recordings: Path) -> N
                 ORDERS,
                 order_body(ticker, "bid", "0.9900", "1.00", gtc, post_only=True),
             ),
-            ("orders__numeric_field_types", "POST", ORDERS, {**resting, "count": 1, "price": 0.01}),
+            ("orders__numeric_field_types", "POST", ORDERS, {"count": 1} | resting | {"count": 1, "price": 0.01}),
             ("orders__cancel_executed", "DELETE", f"{ORDERS}/{done['order_id']}", None),
             ("orders__cancel_unknown_id", "DELETE", f"{ORDERS}/00000000-0000-0000-0000-000000000000", None),
             ("markets__limit_over_max", "GET", "/markets?limit=1001", None),
@@ -327,7 +328,7 @@ def test_reduce_only_is_capped_to_the_position_and_needs_ioc(tmp_path: Path) -> 
 def test_an_order_that_only_closes_needs_no_cash(tmp_path: Path) -> None:
     async def scenario(client: Client) -> None:
         ticker = first(client)
-        set_book(client, ticker, {1_000: 500_000}, {1_100: 500_000})
+        set_book(client, ticker, {1_000: 2_000_000}, {1_100: 2_000_000})
         assert (await client.call("POST", ORDERS, order_body(ticker, "bid", "0.1100", "8500.00")))[0] == 201
         # 8500 NO would cost more than what is left; selling 8500 held YES costs nothing
         assert (await client.call("POST", ORDERS, order_body(ticker, "ask", "0.1000", "8501.00")))[0] == 201
@@ -339,8 +340,6 @@ def test_an_order_that_only_closes_needs_no_cash(tmp_path: Path) -> None:
 
 def test_expired_orders_are_cancelled_and_a_past_expiration_is_refused(tmp_path: Path) -> None:
     async def scenario(client: Client) -> None:
-        import time
-
         ticker = first(client)
         gtc = "good_till_canceled"
         body = order_body(ticker, "bid", "0.0100", "1.00", gtc, expiration_time=int(time.time()) + 1)

@@ -136,7 +136,7 @@ class _Shard:
         gone = [asset for asset in assets if asset in self.wanted]
         for asset in gone:
             for table in (self.wanted, self.awaited, self.seen, self.asked, self.strikes, self.due):
-                table.pop(asset, None)  # type: ignore[attr-defined]
+                table.pop(asset, None)
         if self.is_open and gone:
             self.send({"operation": "unsubscribe", "assets_ids": gone})
 
@@ -337,6 +337,8 @@ class PolymarketLive:
                     shard.drop(f"the machine slept for {abs(skew - self._skew_ns) / _SECOND:.0f} s")
         self._skew_ns = skew
         for shard in self._shards.values():
+            if shard.task is not None and shard.task.done():
+                shard.task.result()  # a wire ends only when it is stopped: whatever ended it must be known
             shard.tick(now)
 
     def stop(self) -> None:
