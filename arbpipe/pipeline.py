@@ -1,7 +1,12 @@
-"""A running pipeline: segment, supervisor and processes, from start to summary. ``run`` and ``demo`` are made of it."""
+"""A pipeline from start to summary: segment, supervisor and processes. ``run``, ``demo`` and ``replay`` are made of it.
+
+The segment and, where none was named, the state folder are the pipeline's own; leaving it stops every process and removes
+them. The ledger stays where the state folder was asked for.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -11,8 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
+import msgspec
+
+from arbpipe.catalog.model import Catalog
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config
+from arbpipe.instances import TEMPORARY_STATE, counts_of, remove_dead_instances
 from arbpipe.ledger.book import Ledger
 from arbpipe.process import RunSpec
 from arbpipe.shm.layout import Role
@@ -21,17 +30,14 @@ from arbpipe.shm.tables import FEED_ROLES, write_ranges
 from arbpipe.summary import Summary, summarise
 from arbpipe.supervisor import Supervisor
 
-__all__ = ["Pipeline"]
+__all__ = ["LiveRun", "Pipeline"]
 
 _START_S: Final = 20.0
-_TEMPORARY: Final = "arbpipe-state-"
+_TICK_S: Final = 0.2
 
 
 class Pipeline:
-    """Live feeds, detector and executor under one supervisor; leaving it stops everything and removes the segment.
-
-    ``differences`` compares the ledger with the venues' own books once the executor has ended.
-    """
+    """What every run has. Use as a context manager, and :meth:`run` inside it."""
 
     def __init__(
         self,
@@ -40,49 +46,46 @@ class Pipeline:
         *,
         mode: int,
         instance: str,
-        live_orders: bool,
         state: Path | None = None,
         segment: Path | None = None,
-        record: Path | None = None,
-        differences: Callable[[Ledger], list[str]] | None = None,
-        seconds: float | None = None,
-        watch: Callable[[], None] | None = None,
     ) -> None:
-        """Check what can be checked before anything starts. ``seconds``: how long :meth:`run` lasts once everything is up;
-        ``watch`` is called at every turn of it.
+        """Check what can be checked before anything starts.
 
         Raises:
             EnvironmentRefused: the pairs file cannot be used.
         """
-        from arbpipe.record.session import counts_of
-
         self.config = config
         self.mode = mode
-        self.catalog = load_pairs(pairs, kalshi_direct_member=config.executor.kalshi_direct_member)
-        self._counts = counts_of(config)
+        self.instance = instance
+        self.catalog: Catalog = load_pairs(pairs, kalshi_direct_member=config.executor.kalshi_direct_member)
         self._own_state = state is None
-        self.state = state or Path(tempfile.mkdtemp(prefix=_TEMPORARY))
+        self.state = (state or Path(tempfile.mkdtemp(prefix=TEMPORARY_STATE))).resolve()
         self.directory = segment or default_directory(instance)
-        self._differences = differences or (lambda _ledger: [])
         self.spec = RunSpec(
             segment=str(self.directory),
             instance=instance,
             mode=mode,
-            state=str(self.state.resolve()),
+            state=str(self.state),
             pairs=str(pairs.resolve()),
             config=config,
-            live_feeds=True,
-            live_orders=live_orders,
-            record=str(record.resolve()) if record else "",
             supervisor=os.getpid(),
         )
         self.segment: Segment
         self.supervisor: Supervisor
-        self._seconds = seconds
-        self._watch = watch
-        self._end: float | None = None
+        #: A temporary folder that goes with a run which is aborted or killed: its maker cannot remove it then.
+        self.scratch: Path | None = None
         self._interrupted = False
         self._summary: Summary | None = None
+
+    @property
+    def mode_name(self) -> str:
+        """DEMO, REPLAY, PAPER or LIVE."""
+        return Mode.NAMES[self.mode]
+
+    @property
+    def left_s(self) -> float:
+        """How long the run still lasts; 0 when nobody knows."""
+        return 0.0
 
     def interrupt(self) -> None:
         """End in order at the next opportunity."""
@@ -90,17 +93,50 @@ class Pipeline:
 
     def abort(self) -> None:
         """End at once: kill every process and remove what is ours."""
-        self.supervisor.kill()
-        self.supervisor.stop()
-        self._clean()
+        if hasattr(self, "supervisor"):
+            self.supervisor.kill()
+            self.supervisor.stop()
+        if hasattr(self, "segment"):
+            self._clean()
+        self._remove_state()
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+    # -- what differs between runs -----------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """The segment exists, no process does."""
+
+    def _proceed(self) -> bool:
+        """Everything is up: one turn of the run; return whether it goes on."""
+        raise NotImplementedError
+
+    def _differences(self, ledger: Ledger) -> list[str]:
+        """Where the ledger and the venues' own books differ, asked after the executor ended."""
+        raise NotImplementedError
+
+    # -- life --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Pipeline:
-        self.segment = Segment.create(self.directory, self._counts, mode=self.mode, instance=self.spec.instance)
+        try:
+            temporary = ((self.state if self._own_state else None), self.scratch)
+            self.spec = msgspec.structs.replace(self.spec, temporary=[str(each) for each in temporary if each])
+            remove_dead_instances()
+            self.segment = Segment.create(
+                self.directory, counts_of(self.config), mode=self.mode, instance=self.instance
+            )
+        except BaseException:
+            self._remove_state()
+            raise
         try:
             write_ranges(self.segment)
+            self._prepare()
             self.supervisor = Supervisor(self.segment, self.spec)
             self.supervisor.__enter__()
         except BaseException:
+            if hasattr(self, "supervisor"):  # some children may run already
+                self.supervisor.kill()
+                self.supervisor.stop()
             self._clean()
             raise
         return self
@@ -111,7 +147,7 @@ class Pipeline:
         self.finish()
 
     def finish(self) -> Summary:
-        """Stop the processes in order, say what happened, remove the segment. Idempotent."""
+        """Stop the processes in order, say what happened, remove what is the run's own. Idempotent."""
         if self._summary is None:
             self.supervisor.stop()
             try:
@@ -130,8 +166,12 @@ class Pipeline:
     def _clean(self) -> None:
         self.segment.detach()
         Segment.destroy(self.directory)
-        if self.directory.parent.name.startswith("arbpipe-") and not any(self.directory.parent.iterdir()):
-            self.directory.parent.rmdir()
+        if self.directory.parent.name.startswith("arbpipe-"):
+            with contextlib.suppress(OSError):  # other instances live there, or another one removed it
+                self.directory.parent.rmdir()
+        self._remove_state()
+
+    def _remove_state(self) -> None:
         if self._own_state:
             shutil.rmtree(self.state, ignore_errors=True)
 
@@ -153,29 +193,64 @@ class Pipeline:
         )
 
     def run(self, tick: Callable[[Pipeline], None] | None = None) -> None:
-        """Run until interrupted, or until the time is over. ``tick`` is called five times a second.
+        """Run to the end, or until interrupted. ``tick`` is called five times a second.
 
         Raises:
-            TimedOut: the processes do not come up.
+            TimedOut: the processes do not come up, or stop going on.
         """
         self.supervisor.wait_until(lambda: self._interrupted or self.ready(), _START_S, "the start of the pipeline")
-        end = self._end = time.monotonic() + self._seconds if self._seconds is not None else None
         shown = 0.0
-        while not self._interrupted and (end is None or time.monotonic() < end):
+        while not self._interrupted and self._proceed():
             self.supervisor.watch()
-            if self._watch is not None:
-                self._watch()
-            if tick is not None and time.monotonic() - shown > 0.2:
+            if tick is not None and time.monotonic() - shown > _TICK_S:
                 shown = time.monotonic()
                 tick(self)
-            time.sleep(0.01)
+
+
+class LiveRun(Pipeline):
+    """Live feeds, and orders through gateways or on paper, for a time or until told to stop."""
+
+    def __init__(
+        self,
+        config: Config,
+        pairs: Path,
+        *,
+        mode: int,
+        instance: str,
+        live_orders: bool,
+        differences: Callable[[Ledger], list[str]],
+        state: Path | None = None,
+        segment: Path | None = None,
+        record: Path | None = None,
+        seconds: float | None = None,
+        watch: Callable[[], None] | None = None,
+    ) -> None:
+        """``differences`` compares the ledger with the venues' books at the end; ``seconds``: how long it lasts once
+        everything is up; ``watch`` is called at every turn; ``record``: where feeds keep their frames."""
+        super().__init__(config, pairs, mode=mode, instance=instance, state=state, segment=segment)
+        self.spec = msgspec.structs.replace(
+            self.spec,
+            live_feeds=True,
+            live_orders=live_orders,
+            record=str(record.resolve()) if record else "",
+        )
+        self._compare = differences
+        self._seconds = seconds
+        self._watch = watch
+        self._end: float | None = None
 
     @property
     def left_s(self) -> float:
         """How long the run still lasts; 0 when it has no end."""
         return max(0.0, self._end - time.monotonic()) if self._end is not None else 0.0
 
-    @property
-    def mode_name(self) -> str:
-        """DEMO, PAPER or LIVE."""
-        return Mode.NAMES[self.mode]
+    def _proceed(self) -> bool:
+        if self._end is None and self._seconds is not None:
+            self._end = time.monotonic() + self._seconds
+        if self._watch is not None:
+            self._watch()
+        time.sleep(0.01)
+        return self._end is None or time.monotonic() < self._end
+
+    def _differences(self, ledger: Ledger) -> list[str]:
+        return self._compare(ledger)

@@ -20,7 +20,9 @@ __all__ = ["command"]
 @click.command("demo")
 @click.option("--seconds", type=click.FloatRange(2, 3600), default=20.0, show_default=True, help="How long it runs.")
 @click.option("--events", type=click.IntRange(1, 500), default=8, show_default=True, help="How many events to make up.")
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same market.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=1, show_default=True, help="The same seed, the same market."
+)
 @click.option(
     "--state",
     type=click.Path(file_okay=False, path_type=Path),
@@ -32,29 +34,27 @@ __all__ = ["command"]
     help="Keep the frames of both venues and their pairs.toml here, for `arbpipe replay`.",
 )
 @json_option
-def command(
-    seconds: float, events: int, seed: int, state: Path | None, record: Path | None, as_json: bool
-) -> int:
+def command(seconds: float, events: int, seed: int, state: Path | None, record: Path | None, as_json: bool) -> int:
     """Show the whole pipeline at work, with orders, against two simulated venues on this machine.
 
     Real servers on loopback: TLS, WebSockets, REST, signed orders, accounts that keep their own books. No account, no
     network, nothing is left behind.
     """
     from arbpipe.config import load
-    from arbpipe.pipeline import Pipeline
-    from arbpipe.record.session import instance_of, remove_dead_instances
+    from arbpipe.instances import TEMPORARY_DEMO, instance_of, remove_dead_instances
+    from arbpipe.pipeline import LiveRun
     from arbpipe.shm.core import CORE
     from arbpipe.shm.segment import Mode
     from arbpipe.simulated import SimulatedVenues, statement_differences
 
     remove_dead_instances()
-    with tempfile.TemporaryDirectory(prefix="arbpipe-demo-") as scratch:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_DEMO) as scratch:
         kept = state or Path(scratch) / "state"
         with SimulatedVenues((kept / "venues").resolve(), seed=seed, events=events) as venues:
             if record is not None:
                 record.mkdir(parents=True, exist_ok=True)
                 (record / "pairs.toml").write_text(venues.pairs.read_text(encoding="utf-8"), encoding="utf-8")
-            pipeline = Pipeline(
+            pipeline = LiveRun(
                 venues.configured(load(None).config),
                 venues.pairs,
                 mode=Mode.DEMO,
@@ -83,7 +83,9 @@ def command(
         click.echo("\none opportunity in full:")
         for line in story:
             click.echo(line)
-    click.echo("\nnext: arbpipe sim my-venues    (then, in another terminal: arbpipe run --live --config my-venues/arbpipe.toml)")
+    click.echo(
+        "\nnext: arbpipe sim my-venues    (then, in another terminal: arbpipe run --live --config my-venues/arbpipe.toml)"
+    )
     return outcome_code(values, interrupted)
 
 

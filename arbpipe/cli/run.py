@@ -42,7 +42,7 @@ def command(
     from arbpipe.cli.summary import summary_lines
     from arbpipe.config import find_config, load
     from arbpipe.live import check_loopback, kalshi_signer
-    from arbpipe.pipeline import Pipeline
+    from arbpipe.pipeline import LiveRun
     from arbpipe.shm.core import CORE
     from arbpipe.shm.segment import Mode
 
@@ -57,7 +57,7 @@ def command(
     if not pairs.is_file():
         raise EnvironmentRefused(f"no pairs file at {pairs}: write one (docs/pairs-toml.md) or set paths.pairs")
     state = loaded.resolve(config.paths.state)
-    pipeline = Pipeline(
+    pipeline = LiveRun(
         config,
         pairs,
         mode=Mode.PAPER if paper else Mode.LIVE,

@@ -16,9 +16,9 @@ from typing import Any
 from arbpipe.alerts import Alerts
 from arbpipe.errors import EnvironmentRefused
 from arbpipe.identity import Venue, instrument_uid
+from arbpipe.instances import instance_of
 from arbpipe.record.recording import FrameKind, Recording, open_recordings
 from arbpipe.record.replay import ReplayedFeed, merged
-from arbpipe.record.session import instance_of
 from arbpipe.shm import core
 from arbpipe.shm.generation import Listing
 from arbpipe.shm.layout import Counts, Role, Stage

@@ -11,7 +11,7 @@ from arbpipe.sim.kalshi_store import Fill, OrderRow, Position
 from arbpipe.sim.market import E6_PER_E2
 from arbpipe.sim.units import ONE_E4
 
-__all__ = ["delta", "fill", "lifecycle_created", "position", "snapshot", "ticker", "trade", "user_order"]
+__all__ = ["delta", "fill", "position", "snapshot", "ticker", "trade", "user_order"]
 
 
 def _reported(buys_yes: bool, price_e4: int, use_yes_price: bool) -> int:
@@ -174,25 +174,4 @@ def position(each: Position, user_id: str) -> Json:
         "position_fee_cost_dollars": money(each.fees_e6),
         "volume_fp": count(each.volume_e2),
         "subaccount": 0,
-    }
-
-
-def lifecycle_created(market: Json, open_s: int, close_s: int) -> Json:
-    """``created`` of a market, from its REST object."""
-    names = ("title", "yes_sub_title", "no_sub_title", "rules_primary", "rules_secondary", "can_close_early")
-    metadata: Json = {name: market[name] for name in (*names, "event_ticker")}
-    metadata["name"] = market["title"]
-    metadata["expected_expiration_ts"] = close_s
-    for name in ("strike_type", "floor_strike"):
-        if name in market:
-            metadata[name] = market[name]
-    return {
-        "market_ticker": market["ticker"],
-        "event_type": "created",
-        "exchange_index": 0,
-        "open_ts": open_s,
-        "close_ts": close_s,
-        "additional_metadata": metadata,
-        "price_level_structure": market["price_level_structure"],
-        "price_ranges": market["price_ranges"],
     }

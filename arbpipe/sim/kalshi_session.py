@@ -2,7 +2,8 @@
 
 One ``sid`` per channel. ``seq`` counts per sid over all its markets from 1, dense; ``ok``, ``unsubscribed``, snapshots
 and the errors of a subscription consume a number on sequenced channels. ``subscribed``, ``ticker``, ``fill``,
-``user_order`` and ``market_position`` carry none (kalshi.md sections 2.2 to 2.5).
+``user_order`` and ``market_position`` carry none (kalshi.md sections 2.2 to 2.5). ``market_lifecycle_v2`` can be
+subscribed and stays silent: nothing in the simulated world opens, closes or settles a market.
 """
 
 from __future__ import annotations
@@ -305,12 +306,6 @@ class Session:
         """A position of the account changed."""
         channel, kind = "market_positions", "market_position"
         self._private(channel, kind, position.ticker, lambda: frames.position(position, self.user_id))
-
-    def lifecycle(self, msg: Json) -> None:
-        """A market's life went on."""
-        held = self._by_channel.get("market_lifecycle_v2")
-        if held is not None:
-            self._write("market_lifecycle_v2", 0, held, msg)
 
     def _private(self, channel: str, kind: str, ticker: str, build: Callable[[], Json]) -> None:
         held = self._by_channel.get(channel)

@@ -19,11 +19,12 @@ from arbpipe.sim.polymarket_orders import (
     verify_signature,
 )
 
-__all__ = ["GTD_EARLY_S", "GTD_LEAST_S", "check_expiration", "verified_id"]
+__all__ = ["GTD_EARLY_S", "GTD_LEAST_S", "NO_MONEY", "check_expiration", "verified_id"]
 
 #: A GTD order lives at least this long when it arrives, and ends this long before its time (polymarket.md 2.3).
 GTD_LEAST_S: Final = 180
 GTD_EARLY_S: Final = 60
+NO_MONEY: Final = "not enough balance / allowance"
 _DOMAINS: Final = ((EXCHANGE, "2"), (NEG_RISK_EXCHANGE, "2"), (EXCHANGE_V3, "3"))
 
 
@@ -32,7 +33,8 @@ def verified_id(order: SignedOrder, listing: PolymarketListing, wallet: Wallet) 
 
     Raises:
         VenueError: 400; an order signed for the exchange of the other protocol version is told
-            ``order_version_mismatch``, every other wrong signature ``invalid signature``.
+            ``order_version_mismatch``, every other wrong signature ``invalid signature``; one whose maker is not the
+            wallet's funder has no money behind it.
     """
     exchange = exchange_of(listing)
     try:
@@ -42,6 +44,11 @@ def verified_id(order: SignedOrder, listing: PolymarketListing, wallet: Wallet) 
         if error.message == "invalid signature" and any(_signed_for(order, each, wallet) for each in others):
             raise VenueError(400, "order_version_mismatch") from error
         raise
+    if order.maker != wallet.funder:
+        # rightly signed, but this address of the customer holds nothing
+        raise VenueError(400, NO_MONEY)
+    if order.signature_type != wallet.signature_type:
+        raise VenueError(400, "invalid signature")
     return order_hash(order, exchange)
 
 

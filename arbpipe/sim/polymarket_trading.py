@@ -15,7 +15,7 @@ from arbpipe.sim.orders import End, Execution, Match, Order, Tif
 from arbpipe.sim.polymarket_account import AccountStore, OrderRow, TradeRow
 from arbpipe.sim.polymarket_auth import Credentials, VenueError
 from arbpipe.sim.polymarket_books import Frame, MarketView
-from arbpipe.sim.polymarket_checks import check_expiration, verified_id
+from arbpipe.sim.polymarket_checks import NO_MONEY, check_expiration, verified_id
 from arbpipe.sim.polymarket_fills import fills_of, most_needed_e6
 from arbpipe.sim.polymarket_orders import OrderRequest, OrderType, Terms, terms_of
 from arbpipe.sim.polymarket_shapes import order_event, posted, trade_event
@@ -26,7 +26,6 @@ from arbpipe.sim.units import ONE_E4
 __all__ = ["Rules", "Exchange"]
 
 _NO_BOOK: Final = "No orderbook exists for the requested token id"
-_NO_MONEY: Final = "not enough balance / allowance"
 _CROSSES: Final = "invalid post-only order: order crosses book"
 _FOK_KILLED: Final = "order couldn't be fully filled. FOK orders are fully filled or killed."
 _FAK_KILLED: Final = (
@@ -116,7 +115,7 @@ class Exchange:
             raise VenueError(400, "the order owner has to be the owner of the API KEY")
         wallet = self.store.wallet(caller.signer)
         if wallet is None:
-            raise VenueError(400, f"{_NO_MONEY}: {caller.signer} has never been funded")
+            raise VenueError(400, NO_MONEY)
         order_id = verified_id(request.order, view.listing, wallet)
         if self.store.order(order_id) is not None:
             raise VenueError(400, f"order {order_id} is invalid. Duplicated.")
@@ -178,13 +177,13 @@ class Exchange:
             held = self.store.position(row.funder, row.token).settled_e6
             promised = sum(o.left_e6 for o in others if not o.is_buy and o.token == row.token)
             if held - promised < row.qty_e6:
-                raise VenueError(400, _NO_MONEY)
+                raise VenueError(400, NO_MONEY)
             return
         wallet = self.store.wallet(row.signer)
         assert wallet is not None
         promised = sum(self._needed(other) for other in others if other.is_buy)
         if wallet.cash_e6 - promised < self._needed(row, self._reachable(row, view)):
-            raise VenueError(400, _NO_MONEY)
+            raise VenueError(400, NO_MONEY)
 
     def _needed(self, row: OrderRow, asks: Sequence[tuple[int, int]] = ()) -> int:
         rate_e4 = self.by_condition[row.condition].market.rate_e4

@@ -20,6 +20,8 @@ import httpx
 from eth_account import Account as EthAccount
 from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
+from polymarket._internal.actions.orders.typed_data import build_order_signature, build_order_typed_data
+from polymarket._internal.actions.orders.types import UnsignedOrder
 
 from arbpipe.sim.authority import client_context, make_authority
 from arbpipe.sim.polymarket_books import MarketView
@@ -152,6 +154,13 @@ class Running:
     def standard(self, version: str = "v1", neg_risk: bool = False, tick_e4: int | None = None) -> MarketView:
         """Such a market with bids 0.45 x 50, 0.40 x 100 and asks 0.50 x 20, 0.52 x 1000."""
         view = self.view(version, neg_risk, tick_e4)
+        exchange = self.server.exchange
+
+        def clear() -> None:
+            for row in exchange.store.orders({"condition": view.listing.condition_id, "status": "LIVE"}):
+                exchange.cancel_row(row, "CANCELED")
+
+        self.call(clear)
         self.quote(view, {4_500: 50, 4_000: 100}, {5_000: 20, 5_200: 1_000})
         return view
 
@@ -266,7 +275,7 @@ class Trader:
         order: dict[str, Any] = {
             "salt": next(SALTS) % (1 << 53),
             "maker": self.funder,
-            "signer": self.who.address,
+            "signer": self.funder if self.kind == 3 else self.who.address,
             "tokenId": token or view.assets[0],
             "makerAmount": str(maker),
             "takerAmount": str(taker),
@@ -277,9 +286,37 @@ class Trader:
             "builder": ZERO32,
             "expiration": str(expiration),
         }
-        signed = (signer or self.who).sign_message(self.typed(view, order, exchange))
-        order["signature"] = "0x" + signed.signature.hex()
+        if self.kind == 3:
+            order["signature"] = self.nested(view, order)
+        else:
+            signed = (signer or self.who).sign_message(self.typed(view, order, exchange))
+            order["signature"] = "0x" + signed.signature.hex()
         return {"deferExec": False, "order": order, "owner": self.keys.key, "orderType": order_type, **more}
+
+    def nested(self, view: MarketView, order: dict[str, Any]) -> str:
+        """A deposit wallet's signature, wrapped by the venue's own library."""
+        contract, version = EXCHANGES[(view.listing.version, view.listing.neg_risk)]
+        fields: dict[str, Any] = {
+            "chain_id": 137,
+            "exchange_address": contract,
+            "protocol_version": version,
+            "order_type": "FAK",
+            "salt": order["salt"],
+            "maker": order["maker"],
+            "signer": order["signer"],
+            "token_id": order["tokenId"],
+            "maker_amount": int(order["makerAmount"]),
+            "taker_amount": int(order["takerAmount"]),
+            "side": order["side"],
+            "signature_type": 3,
+            "timestamp": int(order["timestamp"]),
+            "metadata": order["metadata"],
+            "builder": order["builder"],
+            "expiration": int(order["expiration"]),
+        }
+        unsigned = UnsignedOrder(**fields)
+        inner: Any = "0x" + self.who.sign_typed_data(full_message=build_order_typed_data(unsigned)).signature.hex()
+        return str(build_order_signature(unsigned, inner))
 
     def order(self, view: MarketView, side: str, maker: int, taker: int, **more: Any) -> httpx.Response:
         """Place an order."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_utils.crypto import keccak
 from polymarket_harness import EXCHANGES, Running, Trader, config_of, wallet
 
 from arbpipe.sim.polymarket_trading import Rules
@@ -48,10 +49,8 @@ def test_a_buy_and_a_sell_complete_on_every_kind_of_market(running: Running, kin
     trader.settled()
     assert trader.held(view, token) == 0
     rate = view.market.rate_e4 / 10_000
-    buy_price, sell_price = (0.5, 0.45) if side == 0 else (0.55, 0.5 if False else 0.48)
-    if side == 1:
-        # the NO side's best bid is the mirror of the 0.50 ask
-        sell_price = 0.5
+    # the NO side's best bid is the mirror of the 0.50 ask
+    buy_price, sell_price = (0.5, 0.45) if side == 0 else (0.55, 0.5)
     fees = 20 * rate * (buy_price * (1 - buy_price) + sell_price * (1 - sell_price))
     assert trader.cash() == pytest.approx(1_000e6 - maker + 20e6 * sell_price - fees * 1e6, abs=20)
 
@@ -95,8 +94,6 @@ def test_a_killed_order_can_be_read_by_its_hash(running: Running) -> None:
     body = trader.body(view, "BUY", 4_000_000, 10_000_000)
     assert trader.send("POST", "/order", body).status_code == 400
     message = trader.typed(view, body["order"])
-    from eth_utils.crypto import keccak
-
     order_id = "0x" + keccak(b"\x19" + message.version + message.header + message.body).hex()
     order = trader.send("GET", f"/data/order/{order_id}").json()
     assert (order["status"], order["size_matched"]) == ("UNMATCHED", "0")
@@ -161,23 +158,24 @@ def test_post_only_orders_never_take(running: Running) -> None:
     assert trader.order(view, "BUY", 5_000_000, 10_000_000, order_type="FAK", postOnly=True).status_code == 400
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
 @pytest.mark.parametrize("kind", [1, 2, 3])
-def test_other_wallets_trade_with_their_funders_money(running: Running, kind: int) -> None:
-    view = running.standard()
-    trader = running.trader(f"wallet {kind}", kind=kind)
-    if kind == 3:
-        own = Trader(running, trader.who, trader.who.address, 0)
-        assert own.order(view, "BUY", 10_000_000, 20_000_000).status_code == 400
-        return
+def test_other_wallets_trade_with_their_funders_money(running: Running, kind: int, version: str) -> None:
+    view = running.standard(version)
+    trader = running.trader(f"wallet {kind} {version}", kind=kind)
     assert trader.order(view, "BUY", 10_000_000, 20_000_000).status_code == 200
     trader.settled()
     assert trader.held(view, view.assets[0]) == 20_000_000
     statement = running.http.get("/sim/statement").json()
     mine = next(each for each in statement["wallets"] if each["signer"] == trader.who.address)
-    assert mine["positions"][0]["funder"] == wallet(f"wallet {kind} funder").address
-    wrong = Trader(running, trader.who, trader.who.address, 0)
-    assert "maker address" not in wrong.keys.key
-    assert wrong.order(view, "BUY", 10_000_000, 20_000_000).status_code == 200 or True
+    assert mine["positions"][0]["funder"] == wallet(f"wallet {kind} {version} funder").address
+    # the same customer's own address holds nothing
+    bare = Trader(running, trader.who, trader.who.address, 0)
+    assert refusal(bare.order(view, "BUY", 10_400_000, 20_000_000)) == (400, "not enough balance / allowance")
+    # and the funder's money moves by its own kind of signature only
+    if kind != 3:
+        other = Trader(running, trader.who, trader.funder, 3 - kind)
+        assert refusal(other.order(view, "BUY", 10_400_000, 20_000_000)) == (400, "invalid signature")
 
 
 def test_money_is_checked_with_fees_and_with_what_other_orders_hold(running: Running) -> None:

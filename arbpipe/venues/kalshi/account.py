@@ -84,8 +84,11 @@ class KalshiAccount:
 
     # -- orders and their fills --------------------------------------------------------------------------------------
 
-    async def filled(self, order: Order, order_id: str, filled_e6: int) -> Outcome:
-        """The outcome of a finished order that filled so much: its fills, which may lag behind (kalshi.md 3.4)."""
+    async def filled(self, order: Order, order_id: str, filled_e6: int, *, sent_here: bool) -> Outcome:
+        """The outcome of a finished order that filled so much: its fills, which may lag behind (kalshi.md 3.4).
+
+        ``sent_here``: this process sent it, so its fills came after :meth:`seed`, whatever the clocks say.
+        """
         size = order.size_e2 * _E2_TO_E6
         if not 0 <= filled_e6 <= size:
             return unknown(f"order {order_id} says {filled_e6 / 1e6} filled of {size / 1e6}")
@@ -98,7 +101,8 @@ class KalshiAccount:
                 fills = await self._fills(order, order_id)
                 seen = sum(fill.qty_e6 for fill in fills)
                 if seen == filled_e6:
-                    await self._learn(order, fills)
+                    if not sent_here:
+                        await self._learn(order, fills)
                     state = OutcomeState.FILLED if filled_e6 == size else OutcomeState.PARTIAL
                     return Outcome(state, self._net.apply(order, fills))
                 trouble = ""

@@ -217,7 +217,7 @@ class KalshiGateway:
             return unknown(f"the answer is about client id {made.client_order_id!r}, not {order.client_id}")
         if left:
             return unknown(f"order {made.order_id} left {left / 1e6} resting although it was immediate-or-cancel")
-        return await self._account.filled(order, made.order_id, filled)
+        return await self._account.filled(order, made.order_id, filled, sent_here=True)
 
     # -- looking up --------------------------------------------------------------------------------------------------
 
@@ -246,6 +246,7 @@ class KalshiGateway:
         found = await self._account.find(order, None if exists else sent.first_ms)
         if found is not None:
             sent.absent_ns = 0
+            here = sent.first_ms is not None and not exists
             if found.ticker != order.native_id or (found.book_side == "bid") is not buys_yes(order.side, order.action):
                 return unknown(f"order {found.order_id} has our client id and is another order: ask a person")
             if found.status not in _TERMINAL:
@@ -254,7 +255,7 @@ class KalshiGateway:
                 filled = parse_qty_e6(found.fill_count_fp)
             except FixedPointError as error:
                 return unknown(f"order {found.order_id}: {error}")
-            return await self._account.filled(order, found.order_id, filled)
+            return await self._account.filled(order, found.order_id, filled, sent_here=here)
         if exists:
             return unknown("the venue says that this client id exists, and does not list it yet")
         if as_of_us < (sent.last_ms + self._patience.fresh_ms) * 1000:

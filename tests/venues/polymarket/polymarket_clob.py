@@ -145,7 +145,11 @@ class Clob:
             await asyncio.sleep(2)
             return web.Response(status=500)
         status, content = answer
-        return web.Response(status=status, text=content) if isinstance(content, str) else web.json_response(content, status=status)
+        return (
+            web.Response(status=status, text=content)
+            if isinstance(content, str)
+            else web.json_response(content, status=status)
+        )
 
     def list_trades(self, request: web.Request) -> web.StreamResponse:
         if self.hidden_reads > 0:
@@ -161,10 +165,22 @@ async def gateway(clob: Clob, **more: Any) -> AsyncIterator[PolymarketGateway]:
     """A gateway on the scripted venue; ``listing=`` changes the one instrument."""
     listed = more.pop("listing", LISTING)
     async with serving(clob.handle) as url:
-        given = {"credentials": CREDENTIALS, "now_ms": lambda: NOW_MS, "patience": QUICK, "max_order_e6": 100_000_000, **more}
+        given = {
+            "credentials": CREDENTIALS,
+            "now_ms": lambda: NOW_MS,
+            "patience": QUICK,
+            "max_order_e6": 100_000_000,
+            **more,
+        }
         data = url if clob.data is not None else ""
         made = PolymarketGateway(
-            url, data, SIGNER, None, listing=lambda uid: listed if uid == UID else None, listings=lambda: [listed], **given
+            url,
+            data,
+            SIGNER,
+            None,
+            listing=lambda uid: listed if uid == UID else None,
+            listings=lambda: [listed],
+            **given,
         )
         try:
             await made.open()

@@ -56,13 +56,17 @@ def test_credentials_hide_what_is_secret() -> None:
     assert "the-passphrase" not in text
 
 
-@pytest.mark.parametrize(("key", "secret", "phrase"), [("", SECRET, "p"), ("k", "", "p"), ("k", SECRET, ""), ("k", "a", "p")])
+@pytest.mark.parametrize(
+    ("key", "secret", "phrase"), [("", SECRET, "p"), ("k", "", "p"), ("k", SECRET, ""), ("k", "a", "p")]
+)
 def test_incomplete_credentials_are_refused(key: str, secret: str, phrase: str) -> None:
     with pytest.raises(EnvironmentRefused, match="incomplete"):
         ApiCredentials(key, secret, phrase)
 
 
-def _create(created: web.Response, derived: web.Response | None = None) -> tuple[ApiCredentials | ArbpipeError, list[str]]:
+def _create(
+    created: web.Response, derived: web.Response | None = None
+) -> tuple[ApiCredentials | ArbpipeError, list[str]]:
     calls: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
