@@ -58,7 +58,7 @@ def check_loopback(config: Config) -> None:
         SafetyRefused: an endpoint is not on loopback.
     """
     for key, url in endpoints_of(config).items():
-        if urlsplit(url).hostname not in _LOOPBACK:
+        if url and urlsplit(url).hostname not in _LOOPBACK:
             raise SafetyRefused(
                 f"{key} is {url}: this version trades with simulated venues on loopback only "
                 "(start them with `arbpipe sim`), or on paper with `arbpipe run --paper`"

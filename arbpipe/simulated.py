@@ -185,7 +185,7 @@ class SimulatedVenues:
             ),
             polymarket=PolymarketConfig(
                 clob=polymarket["clob"],
-                data=polymarket["data"],
+                data="",  # the simulator states balances on its CLOB side
                 ws_market=polymarket["ws_market"],
                 ws_user=polymarket["ws_user"],
                 private_key_file=str(self.directory / "polymarket-key.hex"),

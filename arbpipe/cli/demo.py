@@ -66,6 +66,7 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
                 watch=venues.watch,
                 differences=lambda ledger: statement_differences(ledger, venues),
             )
+            pipeline.scratch = Path(scratch)
             say(f"arbpipe DEMO  core: {CORE}")
             say(f"seed {seed}: {events} events, {venues.arbitrages} arbitrages planned every {venues.cycle_s:g} s")
             show = None if as_json else _screen()
@@ -83,9 +84,8 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
         click.echo("\none opportunity in full:")
         for line in story:
             click.echo(line)
-    click.echo(
-        "\nnext: arbpipe sim my-venues    (then, in another terminal: arbpipe run --live --config my-venues/arbpipe.toml)"
-    )
+    click.echo("\nnext: arbpipe sim my-venues")
+    click.echo("      and in another terminal: arbpipe run --live --config my-venues/arbpipe.toml")
     return outcome_code(values, interrupted)
 
 

@@ -258,7 +258,9 @@ class Account:
         """An order must be payable at its limit with the largest fee; what it only closes pays for itself."""
         opening_e2 = max(0, count_e2 - self._closing_e2(request.ticker, request.buys_yes))
         unit_e4 = request.price_e4 if request.buys_yes else ONE_E4 - request.price_e4
-        fee_e6 = most_fee_e6(listed.fee_type, listed.multiplier_e2, unit_e4, opening_e2) if opening_e2 else 0
+        offers = self._catalog.book(listed.ticker).levels()[1 if request.buys_yes else 0]
+        fills = 1 + len(offers)
+        fee_e6 = most_fee_e6(listed.fee_type, listed.multiplier_e2, unit_e4, opening_e2, fills) if opening_e2 else 0
         if unit_e4 * opening_e2 + fee_e6 > self.available_e6():
             raise refuse(400, "insufficient_balance")
 

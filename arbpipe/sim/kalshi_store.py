@@ -125,6 +125,13 @@ class Store:
 
     def __init__(self, path: Path, cash_e6: int) -> None:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._prepare(cash_e6)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, cash_e6: int) -> None:
         # WAL with NORMAL: a killed process loses nothing that was committed
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")

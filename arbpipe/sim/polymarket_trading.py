@@ -216,7 +216,9 @@ class Exchange:
         if row.status == "UNMATCHED":
             if known:
                 self.tell_order(row, "UPDATE")
-            raise VenueError(400, _FOK_KILLED if row.order_type == "FOK" else _FAK_KILLED)
+            # a limit order ends so only where it meets an order of its own account
+            texts = {"FOK": _FOK_KILLED, "FAK": _FAK_KILLED}
+            raise VenueError(400, texts.get(row.order_type, f"order {row.id} crosses the book"))
         self.tell_order(row, "UPDATE" if known else "PLACEMENT")
         for trade in trades:
             self.tell_trade(trade)
@@ -231,10 +233,8 @@ class Exchange:
         trades: list[TradeRow] = []
         if execution.end is End.RESTING:
             status = "LIVE"
-        elif fills:
-            status = "MATCHED"
         else:
-            status = "UNMATCHED" if execution.end is not End.SELF_TRADE else "CANCELED"
+            status = "MATCHED" if fills else "UNMATCHED"
         with self.store.transaction():
             number = self.store.next_number("trades")
             for offset, (fill, match) in enumerate(zip(fills, execution.matches, strict=True)):

@@ -89,5 +89,12 @@ def test_the_planning_bound_holds_for_any_split_at_the_limit_or_better(each: lis
         )
         carried = fee.carried_e6
         spent += fee.net_e6
-    # each fill's model fee is rounded up to a micro-dollar of its own
-    assert spent <= most_fee_e6(FeeType.QUADRATIC, 100, limit, size) + len(each)
+    assert spent <= most_fee_e6(FeeType.QUADRATIC, 100, limit, size, len(each))
+
+
+def test_a_grid_step_that_is_larger_than_the_fee_is_never_paid_back() -> None:
+    carried = 0
+    for _ in range(5):
+        fee = fill_fee(trade_fee_e6(FeeType.QUADRATIC, 100, 1, 1, taker=True), -1, carried)
+        carried = fee.carried_e6
+        assert fee.net_e6 == 99

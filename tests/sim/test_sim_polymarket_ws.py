@@ -198,8 +198,9 @@ def test_a_tick_change_is_told_and_orders_follow_it(running: Running) -> None:
     talk(running, "/ws/market", conversation)
     tick = running.http.get("/tick-size", params={"token_id": view.assets[0]}).json()["minimum_tick_size"]
     assert tick == float(new)
-    fine = trader.order(view, "BUY", 4_330_000, 10_000_000, order_type="GTC")
-    finer = trader.order(view, "BUY", 4_335_000, 10_000_000, order_type="GTC")
+    on_grid, between = (4_300_000, 4_330_000) if new_e4 == 100 else (4_330_000, 4_335_000)
+    fine = trader.order(view, "BUY", on_grid, 10_000_000, order_type="GTC")
+    finer = trader.order(view, "BUY", between, 10_000_000, order_type="GTC")
     assert fine.status_code == 200
     assert finer.status_code == 400
     running.call(lambda: running.server.exchange.set_tick(view.listing.condition_id, old_e4))

@@ -5,6 +5,7 @@ Nothing is retried here and no redirect is followed: whether a request may be re
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 _KEEP_ALIVE_S: Final = 75.0
+_READ_AGAIN_S: Final = (0.25, 0.5, 1.1)
 _MAX_PAGES: Final = 1_000
 _PAGE: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -239,13 +241,19 @@ class KalshiRest:
     async def read(
         self, path: str, kind: type[T], query: Mapping[str, str | int] | None = None, *, timeout_s: float
     ) -> T:
-        """``GET`` and decode.
+        """``GET`` and decode. A read that the venue has no budget for now is asked again, three times in two seconds: some
+        have a bucket of one a second (kalshi.md 3.5).
 
         Raises:
             NoAnswer: see :meth:`ask`.
             VenueRefused: another status than 200, or a body that is not what it should be.
         """
         answer = await self.ask("GET", path, query, timeout_s=timeout_s)
+        for wait_s in _READ_AGAIN_S:
+            if answer.status != 429:
+                break
+            await asyncio.sleep(wait_s)
+            answer = await self.ask("GET", path, query, timeout_s=timeout_s)
         if answer.status != 200:
             raise VenueRefused(f"kalshi answered GET {path} with {answer.status} ({read_error(answer.body)})")
         try:

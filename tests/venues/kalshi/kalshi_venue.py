@@ -53,7 +53,7 @@ def order(client_id: str = "ap-1-0-0", **changes: Any) -> Order:
     return Order(**(values | changes))
 
 
-def fill(order_id: str, fill_id: str, count: str, price: str = "0.5600", fee: str = "0.0173", **more: Any) -> Any:
+def fill(order_id: str, fill_id: str, count: str, price: str = "0.5600", fee: str = "0.0173", /, **more: Any) -> Any:
     """One entry of GET /portfolio/fills."""
     return {
         "fill_id": fill_id,

@@ -295,6 +295,91 @@ def test_a_closed_gateway_sends_nothing() -> None:
     assert outcome == Outcome(OutcomeState.REJECTED, (), "not sent: the gateway is not open")
 
 
+# --- the rate budget --------------------------------------------------------------------------------------------------
+
+
+def test_a_quarter_of_the_budget_is_kept_for_orders_that_lower_risk() -> None:
+    venue = ScriptedKalshi()
+    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 1, "bucket_capacity": 100}}
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[Outcome]:
+        buys = [await gateway.place(order(f"ap-1-0-{number}")) for number in range(9)]
+        sell = await gateway.place(order("ap-1-0-9", action=Action.SELL, reduce_only=True))
+        return [*buys, sell]
+
+    outcomes = run(venue, work)
+    refused = Outcome(OutcomeState.REJECTED, (), "not sent: rate budget")
+    assert [each.state for each in outcomes[:7]] == [OutcomeState.NONE] * 7
+    assert outcomes[7:9] == [refused, refused]
+    assert outcomes[9].state is OutcomeState.NONE
+    assert [each["client_order_id"] for each in venue.posts()] == [f"ap-1-0-{n}" for n in (*range(7), 9)]
+
+
+def test_a_429_empties_our_bucket_so_that_nothing_more_runs_into_it() -> None:
+    venue = ScriptedKalshi()
+    venue.create = (429, {"error": "too many requests"})
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[Outcome]:
+        return [await gateway.place(order(f"ap-1-0-{number}")) for number in range(2)]
+
+    first, second = run(venue, work)
+    assert (first.state, first.reason) == (OutcomeState.REJECTED, "HTTP 429: too many requests")
+    assert second.reason == "not sent: rate budget"
+    assert len(venue.posts()) == 1
+
+
+def test_f71_an_order_that_waits_for_its_turn_holds_up_nobody() -> None:
+    venue = ScriptedKalshi()
+    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 50, "bucket_capacity": 10}}
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[str]:
+        done: list[str] = []
+
+        async def noted(name: str, what: Coroutine[Any, Any, Any]) -> None:
+            await what
+            done.append(name)
+
+        await gateway.place(order("ap-1-0-0"))  # the bucket is empty now: 0.2 s for the next one
+        await asyncio.gather(
+            noted("sell", gateway.place(order("ap-1-0-1", action=Action.SELL, reduce_only=True))),
+            noted("buy", gateway.place(order("ap-1-0-2"))),
+            noted("cash", gateway.cash_e6()),
+            noted("positions", gateway.positions()),
+        )
+        return done
+
+    done = run(venue, work)
+    assert done[0] == "buy"  # refused at once
+    assert done[-1] == "sell"
+
+    async def mistaken() -> list[str]:  # the mistake: the permit is held while sleeping
+        permit, done = asyncio.Semaphore(1), []
+
+        async def each(name: str, wait_s: float) -> None:
+            async with permit:
+                await asyncio.sleep(wait_s)
+                done.append(name)
+
+        await asyncio.gather(each("sell", 0.02), each("buy", 0), each("cash", 0))
+        return done
+
+    assert asyncio.run(mistaken())[0] == "sell"
+
+
+def test_an_order_that_lowers_risk_is_refused_after_its_patience() -> None:
+    venue = ScriptedKalshi()
+    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 1, "bucket_capacity": 10}}
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[Outcome]:
+        return [
+            await gateway.place(order(f"ap-1-0-{number}", action=Action.SELL, reduce_only=True)) for number in range(2)
+        ]
+
+    outcomes = run(venue, work)
+    assert [each.state for each in outcomes] == [OutcomeState.NONE, OutcomeState.REJECTED]
+    assert len(venue.posts()) == 1
+
+
 # --- fills ------------------------------------------------------------------------------------------------------------
 
 
@@ -578,8 +663,11 @@ def test_a_lookup_that_gets_no_data_is_unknown_and_raises_nothing(path: str) -> 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(status=429, body=b'{"error":"too many requests"}')
 
-    venue.override[path] = answer
-    outcome = run(venue, lambda _, gateway: gateway.lookup(order()))
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> Outcome:
+        venue.override[path] = answer
+        return await gateway.lookup(order())
+
+    outcome = run(venue, work)
     assert outcome.state is OutcomeState.UNKNOWN
     assert "too many requests" in outcome.reason
 
