@@ -58,9 +58,9 @@ def summary_lines(values: dict[str, Any]) -> list[str]:
             f"{values['empty']} without a fill, {values['dust']} dust, {values['unresolved']} unresolved",
             f"locked ${values['locked_pnl_usd']}, realised ${values['realised_pnl_usd']}, "
             f"dust {values['dust_contracts']:g}, exposure {values['open_exposure_contracts']:g} contracts",
-            "the ledger and the paper venue agree: difference 0"
+            "the ledger and the venues' own books agree: difference 0"
             if values["ledger_matches_venues"]
-            else "THE LEDGER AND THE PAPER VENUE DISAGREE: " + "; ".join(values["differences"]),
+            else "THE LEDGER AND THE VENUES DISAGREE: " + "; ".join(values["differences"]),
         ]
     rows = [("latency", "count", "p50", "p99", "max")]
     for name, one in values["latency_us"].items():

@@ -102,6 +102,8 @@ class AttemptRunner:
         self._sleep_until = sleep_until
         self._markets = markets
         self._listing = listing
+        #: Attempt → when the last request of its first step was written (0 on paper); whoever reads it removes it.
+        self.sent_ns: dict[str, int] = {}
 
     async def run(self, record: AttemptRecord, intents: Sequence[IntentRecord], *, concurrent: bool) -> Closing:
         """Send the recorded legs and bring the attempt to its end."""
@@ -109,6 +111,7 @@ class AttemptRunner:
             await asyncio.gather(*(self._send(record.attempt, intent) for intent in intents))
         else:
             await self._send_in_turn(record, intents)
+        self.sent_ns[record.attempt] = max(self._gateways[intent.order.venue].sent_ns for intent in intents)
         return await self.settle(record)
 
     async def settle(self, record: AttemptRecord) -> Closing:

@@ -95,6 +95,8 @@ class Executor:
         self._funnel = ExecutorFunnel(segment)
         self._held = Held(segment)
         self._to_intent = Histogram(segment, Stage.OPPORTUNITY_TO_INTENT, Role.EXECUTOR)
+        self._to_wire = Histogram(segment, Stage.OPPORTUNITY_TO_WIRE, Role.EXECUTOR)
+        self._frame_to_wire = Histogram(segment, Stage.FRAME_TO_WIRE, Role.EXECUTOR)
         self._to_paper = Histogram(segment, Stage.OPPORTUNITY_TO_PAPER, Role.EXECUTOR)
         self._generation_at = segment.section("catalog").offset
         self.generation: Generation | None = None
@@ -274,7 +276,12 @@ class Executor:
         concurrent: bool,
     ) -> None:
         closing = await self._runner.run(record, intents, concurrent=concurrent)
-        self._to_paper.record(stamp_ns() - opportunity.push_ns)
+        sent = self._runner.sent_ns.pop(record.attempt, 0)
+        if sent:
+            self._to_wire.record(sent - opportunity.push_ns)
+            self._frame_to_wire.record(sent - opportunity.recv_ns)
+        else:
+            self._to_paper.record(stamp_ns() - opportunity.push_ns)
         if closing.balanced_e6:
             self._funnel.filled(cover.number, cover.cover_id)
         self._ended(record, closing)

@@ -82,6 +82,8 @@ class Stage(IntEnum):
     ROW_TO_OPPORTUNITY = 2
     OPPORTUNITY_TO_INTENT = 3
     OPPORTUNITY_TO_PAPER = 4
+    OPPORTUNITY_TO_WIRE = 5
+    FRAME_TO_WIRE = 6
 
 
 #: Line of ``latency`` → (stage, the one role that records into it).
@@ -91,6 +93,8 @@ HISTOGRAMS: Final = (
     (Stage.ROW_TO_OPPORTUNITY, Role.DETECTOR),
     (Stage.OPPORTUNITY_TO_INTENT, Role.EXECUTOR),
     (Stage.OPPORTUNITY_TO_PAPER, Role.EXECUTOR),
+    (Stage.OPPORTUNITY_TO_WIRE, Role.EXECUTOR),
+    (Stage.FRAME_TO_WIRE, Role.EXECUTOR),
 )
 #: Log-linear buckets: 64 per octave bound the relative error of a bucket's middle by 1/128 < 1 %.
 SUB_BUCKETS: Final = 64

@@ -32,7 +32,6 @@ from arbpipe.sim.polymarket_rest import ClobRoutes, errors_as_json
 from arbpipe.sim.polymarket_trading import Exchange, Rules
 from arbpipe.sim.polymarket_upkeep import Upkeep
 from arbpipe.sim.polymarket_ws import MarketHub, UserHub
-from arbpipe.sim.scenario import FIRST_CHANGE_NS
 
 __all__ = ["Account", "PolymarketSimConfig", "PolymarketServer", "load_config", "serve_polymarket", "main"]
 
@@ -140,7 +139,7 @@ class PolymarketServer:
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
         self._tasks: list[asyncio.Task[None]] = []
         self._caught_up = asyncio.Event()
-        self._booted_ns = 0
+        self._last_past_ns: int | None = None
         self.port = 0
 
     def _now_ms(self) -> int:
@@ -188,8 +187,8 @@ class PolymarketServer:
         """
         config = self._config
         context: ssl.SSLContext = server_context(config.cert, config.key)
-        self._booted_ns = self._now_ns()
-        if self._booted_ns < config.started_ns + FIRST_CHANGE_NS / config.speed:
+        self._last_past_ns = await asyncio.to_thread(self._last_past)
+        if self._last_past_ns is None:
             self._caught_up.set()
         self._tasks.append(
             asyncio.create_task(
@@ -216,9 +215,14 @@ class PolymarketServer:
 
     def _on_step(self, step: Step) -> None:
         self.exchange.market_moved(step.market.key, step.trade)
-        due_ns = self._config.started_ns + step.offset_ns / self._config.speed
-        if not self._caught_up.is_set() and due_ns >= self._booted_ns:
+        if self._last_past_ns is not None and step.offset_ns >= self._last_past_ns:
             self._caught_up.set()
+
+    def _last_past(self) -> int | None:
+        """The offset of the last step of the running cycle that is over already; until then the books are of the past."""
+        offset_ns = round((self._now_ns() - self._config.started_ns) * self._config.speed)
+        steps = self._world.steps(self._world.cycle_at(offset_ns))
+        return max((step.offset_ns for step in steps if step.offset_ns <= offset_ns), default=None)
 
     async def _keep_time(self) -> None:
         while True:

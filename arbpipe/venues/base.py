@@ -105,6 +105,11 @@ class Gateway(Protocol):
 
     venue: Venue
 
+    @property
+    def sent_ns(self) -> int:
+        """When the latest order's request was written (CLOCK_MONOTONIC); 0 where nothing ever is."""
+        ...
+
     async def open(self) -> None:
         """Connect and make sure that orders could be sent; called once before anything else.
 

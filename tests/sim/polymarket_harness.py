@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 from eth_account import Account as EthAccount
@@ -24,6 +24,7 @@ from polymarket._internal.actions.orders.typed_data import build_order_signature
 from polymarket._internal.actions.orders.types import UnsignedOrder
 
 from arbpipe.sim.authority import client_context, make_authority
+from arbpipe.sim.listing import PolymarketListing
 from arbpipe.sim.polymarket_books import MarketView
 from arbpipe.sim.polymarket_server import Account, PolymarketServer, PolymarketSimConfig
 from arbpipe.sim.polymarket_trading import Rules
@@ -92,93 +93,27 @@ def config_of(directory: Path, **changes: Any) -> PolymarketSimConfig:
     return replace(config, **changes)
 
 
-class Running:
-    """A started server. ``call`` runs a function in its loop, ``until`` waits for something to become true there."""
+class Listed(Protocol):
+    """What a client has to know of a market to sign for it."""
 
-    def __init__(self, config: PolymarketSimConfig) -> None:
-        self.config = config
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self.server = self.call(lambda: PolymarketServer(config))
-        self.wait(self.server.start())
-        self.url = f"https://127.0.0.1:{self.server.port}"
-        self.ssl: ssl.SSLContext = client_context(config.directory / "ca.pem")
-        self.http = httpx.Client(base_url=self.url, verify=self.ssl, timeout=5.0)
+    @property
+    def listing(self) -> PolymarketListing: ...
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the server's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+    @property
+    def assets(self) -> tuple[str, str]: ...
 
-    def call(self, work: Callable[[], T]) -> T:
-        """Run a function in the server's loop."""
 
-        async def inside() -> T:
-            return work()
+class Remote:
+    """A client of a simulator, wherever it runs, written from the venue's documentation."""
 
-        return self.wait(inside())
+    def __init__(self, url: str, ca_pem: Path) -> None:
+        self.url = url
+        self.ssl: ssl.SSLContext = client_context(ca_pem)
+        self.http = httpx.Client(base_url=url, verify=self.ssl, timeout=5.0)
 
-    def until(self, check: Callable[[], T], seconds: float = 3.0) -> T:
-        """The first true answer of ``check``."""
-        end = time.monotonic() + seconds
-        while not (answer := self.call(check)):
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.01)
-        return answer
-
-    def stop(self) -> None:
-        """Stop everything; the account stays on disk."""
+    def close(self) -> None:
+        """Close the connections."""
         self.http.close()
-        self.wait(self.server.stop())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
-    def trader(self, name: str, usd: int = 1_000, kind: int = 0) -> Trader:
-        """A wallet with cash and an API key. With a ``kind`` above 0 the money lies in another address."""
-        who = wallet(name)
-        funder = who.address if kind == 0 else wallet(f"{name} funder").address
-        self.call(lambda: self.server.store.add_wallet(who.address, funder, kind, usd * 1_000_000))
-        return Trader(self, who, funder, kind)
-
-    # -- markets ------------------------------------------------------------------------------------------------------
-
-    def view(self, version: str = "v1", neg_risk: bool = False, tick_e4: int | None = None) -> MarketView:
-        """The first market of that kind."""
-        for view in self.server.exchange.views:
-            listing = view.listing
-            if (listing.version, listing.neg_risk) == (version, neg_risk) and tick_e4 in (None, view.tick_e4):
-                return view
-        raise AssertionError(f"this world has no market {version} {neg_risk} {tick_e4}")
-
-    def standard(self, version: str = "v1", neg_risk: bool = False, tick_e4: int | None = None) -> MarketView:
-        """Such a market with bids 0.45 x 50, 0.40 x 100 and asks 0.50 x 20, 0.52 x 1000."""
-        view = self.view(version, neg_risk, tick_e4)
-        exchange = self.server.exchange
-
-        def clear() -> None:
-            for row in exchange.store.orders({"condition": view.listing.condition_id, "status": "LIVE"}):
-                exchange.cancel_row(row, "CANCELED")
-
-        self.call(clear)
-        self.quote(view, {4_500: 50, 4_000: 100}, {5_000: 20, 5_200: 1_000})
-        return view
-
-    def quote(self, view: MarketView, bids: dict[int, int], asks: dict[int, int]) -> None:
-        """Replace the market maker's quotes of a market; prices in 1/10,000, sizes in shares."""
-
-        def act() -> None:
-            for is_bid in (True, False):
-                for price in view.engine.quotes(is_bid):
-                    view.engine.set_quote(is_bid, price, 0)
-            for is_bid, levels in ((True, bids), (False, asks)):
-                for price, size in levels.items():
-                    view.engine.set_quote(is_bid, price, size * 1_000_000)
-            self.server.exchange.market_moved(view.market.key, None)
-
-        self.call(act)
-
-    # -- a client written from the documentation ----------------------------------------------------------------------
 
     def l1(self, who: LocalAccount, *, at: int | None = None, nonce: int = 0) -> dict[str, str]:
         """L1 headers."""
@@ -232,23 +167,108 @@ class Running:
         }
 
 
+class Running(Remote):
+    """A started server. ``call`` runs a function in its loop, ``until`` waits for something to become true there."""
+
+    def __init__(self, config: PolymarketSimConfig) -> None:
+        self.config = config
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self.server = self.call(lambda: PolymarketServer(config))
+        self.wait(self.server.start())
+        super().__init__(f"https://127.0.0.1:{self.server.port}", config.directory / "ca.pem")
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the server's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Run a function in the server's loop."""
+
+        async def inside() -> T:
+            return work()
+
+        return self.wait(inside())
+
+    def until(self, check: Callable[[], T], seconds: float = 3.0) -> T:
+        """The first true answer of ``check``."""
+        end = time.monotonic() + seconds
+        while not (answer := self.call(check)):
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.01)
+        return answer
+
+    def stop(self) -> None:
+        """Stop everything; the account stays on disk."""
+        self.close()
+        self.wait(self.server.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def trader(self, name: str, usd: int = 1_000, kind: int = 0) -> Trader:
+        """A wallet with cash and an API key. With a ``kind`` above 0 the money lies in another address."""
+        who = wallet(name)
+        funder = who.address if kind == 0 else wallet(f"{name} funder").address
+        self.call(lambda: self.server.store.add_wallet(who.address, funder, kind, usd * 1_000_000))
+        return Trader(self, who, funder, kind)
+
+    # -- markets ------------------------------------------------------------------------------------------------------
+
+    def view(self, version: str = "v1", neg_risk: bool = False, tick_e4: int | None = None) -> MarketView:
+        """The first market of that kind."""
+        for view in self.server.exchange.views:
+            listing = view.listing
+            if (listing.version, listing.neg_risk) == (version, neg_risk) and tick_e4 in (None, view.tick_e4):
+                return view
+        raise AssertionError(f"this world has no market {version} {neg_risk} {tick_e4}")
+
+    def standard(self, version: str = "v1", neg_risk: bool = False, tick_e4: int | None = None) -> MarketView:
+        """Such a market with bids 0.45 x 50, 0.40 x 100 and asks 0.50 x 20, 0.52 x 1000."""
+        view = self.view(version, neg_risk, tick_e4)
+        exchange = self.server.exchange
+
+        def clear() -> None:
+            for row in exchange.store.orders({"condition": view.listing.condition_id, "status": "LIVE"}):
+                exchange.cancel_row(row, "CANCELED")
+
+        self.call(clear)
+        self.quote(view, {4_500: 50, 4_000: 100}, {5_000: 20, 5_200: 1_000})
+        return view
+
+    def quote(self, view: MarketView, bids: dict[int, int], asks: dict[int, int]) -> None:
+        """Replace the market maker's quotes of a market; prices in 1/10,000, sizes in shares."""
+
+        def act() -> None:
+            for is_bid in (True, False):
+                for price in view.engine.quotes(is_bid):
+                    view.engine.set_quote(is_bid, price, 0)
+            for is_bid, levels in ((True, bids), (False, asks)):
+                for price, size in levels.items():
+                    view.engine.set_quote(is_bid, price, size * 1_000_000)
+            self.server.exchange.market_moved(view.market.key, None)
+
+        self.call(act)
+
+
 class Trader:
     """One wallet with its API key."""
 
-    def __init__(self, running: Running, who: LocalAccount, funder: str | None = None, kind: int = 0) -> None:
-        self.running = running
+    def __init__(self, remote: Remote, who: LocalAccount, funder: str | None = None, kind: int = 0) -> None:
+        self.remote = remote
         self.who = who
         self.funder = funder or who.address
         self.kind = kind
-        self.keys = running.keys(who)
+        self.keys = remote.keys(who)
 
     def send(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> httpx.Response:
         """A signed request."""
         raw = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = self.running.l2(self.who, self.keys, method, path, raw)
-        return self.running.http.request(method, path, content=raw, headers=headers, params=query)
+        headers = self.remote.l2(self.who, self.keys, method, path, raw)
+        return self.remote.http.request(method, path, content=raw, headers=headers, params=query)
 
-    def typed(self, view: MarketView, order: dict[str, Any], exchange: tuple[str, str] | None = None) -> Any:
+    def typed(self, view: Listed, order: dict[str, Any], exchange: tuple[str, str] | None = None) -> Any:
         """The order as EIP-712 data."""
         contract, version = exchange or EXCHANGES[(view.listing.version, view.listing.neg_risk)]
         domain = {"name": "Polymarket CTF Exchange", "version": version, "chainId": 137, "verifyingContract": contract}
@@ -259,7 +279,7 @@ class Trader:
 
     def body(
         self,
-        view: MarketView,
+        view: Listed,
         side: str,
         maker: int,
         taker: int,
@@ -293,7 +313,7 @@ class Trader:
             order["signature"] = "0x" + signed.signature.hex()
         return {"deferExec": False, "order": order, "owner": self.keys.key, "orderType": order_type, **more}
 
-    def nested(self, view: MarketView, order: dict[str, Any]) -> str:
+    def nested(self, view: Listed, order: dict[str, Any]) -> str:
         """A deposit wallet's signature, wrapped by the venue's own library."""
         contract, version = EXCHANGES[(view.listing.version, view.listing.neg_risk)]
         fields: dict[str, Any] = {
@@ -318,7 +338,7 @@ class Trader:
         inner: Any = "0x" + self.who.sign_typed_data(full_message=build_order_typed_data(unsigned)).signature.hex()
         return str(build_order_signature(unsigned, inner))
 
-    def order(self, view: MarketView, side: str, maker: int, taker: int, **more: Any) -> httpx.Response:
+    def order(self, view: Listed, side: str, maker: int, taker: int, **more: Any) -> httpx.Response:
         """Place an order."""
         return self.send("POST", "/order", self.body(view, side, maker, taker, **more))
 
@@ -326,7 +346,7 @@ class Trader:
         """Cash in micro-dollars."""
         return int(self.send("GET", "/balance-allowance", query={"asset_type": "COLLATERAL"}).json()["balance"])
 
-    def held(self, view: MarketView, token: str) -> int:
+    def held(self, view: Listed, token: str) -> int:
         """Shares that can be sold, in 1e-6."""
         kind = "CONDITIONAL-V2" if view.listing.version == "v2" else "CONDITIONAL"
         query = {"asset_type": kind, "token_id": token}

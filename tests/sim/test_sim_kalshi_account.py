@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbpipe.sim.exchange import SelfTrade, Tif
+from arbpipe.sim.exchange import Book, SelfTrade, Tif
 from arbpipe.sim.kalshi_account import Account, Observer, moved
 from arbpipe.sim.kalshi_catalog import Catalog
 from arbpipe.sim.kalshi_errors import Refusal
@@ -19,55 +19,57 @@ from arbpipe.sim.kalshi_store import Position, Status, Store
 from arbpipe.sim.listing import Venue
 from arbpipe.sim.market import World
 
-START_E6 = 20_000_000
+START_E6 = 60_000_000
 NOW_US = 1_793_534_400_000_000
 
 orders = st.tuples(
-    st.integers(0, 3),
     st.booleans(),
-    st.integers(1, 99).map(lambda cents: cents * 100),
-    st.integers(1, 4_000),
+    st.integers(30, 70).map(lambda cents: cents * 100),
+    st.integers(1, 3_000),
     st.sampled_from(Tif),
     st.sampled_from([SelfTrade.TAKER, SelfTrade.MAKER]),
     st.booleans(),
 )
-actions = st.lists(st.one_of(orders, st.integers(0, 9), st.none()), max_size=30)
+#: The market maker moves: its new middle price, off whole cents too.
+moves = st.integers(320, 680).map(lambda tenths: tenths * 10)
+cancels = st.integers(0, 9)
+actions = st.lists(st.one_of(orders, orders, moves, cancels), min_size=3, max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+def requote(book: Book, middle_e4: int) -> None:
+    """Three levels on each side around a middle price."""
+    for buys_yes in (True, False):
+        for price in book.quotes(buys_yes):
+            book.set_quote(buys_yes, price, 0)
+    for step in (1, 2, 3):
+        book.set_quote(True, middle_e4 - 70 * step, 7_130_000 * step)
+        book.set_quote(False, middle_e4 + 70 * step, 9_050_000 * step)
+
+
+@settings(max_examples=80, deadline=None)
 @given(actions)
 def test_cash_is_the_sum_of_the_fills_and_is_never_overdrawn(
-    sequence: list[tuple[int, bool, int, int, Tif, SelfTrade, bool] | int | None],
+    sequence: list[tuple[bool, int, int, Tif, SelfTrade, bool] | int],
 ) -> None:
-    world = World(seed=1, events=3, seconds=2, venue=Venue.KALSHI)
+    world = World(seed=1, events=1, seconds=2, venue=Venue.KALSHI)
     catalog = Catalog(world.events, world.books, NOW_US * 1_000)
     store = Store(Path(":memory:"), START_E6)
     account = Account(store, catalog, Observer(), lambda: NOW_US)
-    steps = iter(world.steps(0))
     tickers = list(catalog.markets)
+    (ticker,) = tickers
+    requote(catalog.book(ticker), 5_000)
     for number, action in enumerate(sequence):
-        if action is None:
-            for _ in range(5):
-                if (step := next(steps, None)) is not None:
-                    world.apply(step)
+        if isinstance(action, int) and action > 9:
+            requote(catalog.book(ticker), action)
         elif isinstance(action, int):
             resting = store.orders(Status.RESTING)
             if action < len(resting):
                 assert account.cancel(resting[action].order_id).reduced_e2 == resting[action].left_e2
         else:
-            market, buys_yes, price, count_e2, tif, self_trade, reduce = action
-            request = OrderRequest(
-                tickers[market % len(tickers)],
-                buys_yes,
-                count_e2,
-                price,
-                tif,
-                self_trade,
-                f"c{number}",
-                None,
-                False,
-                reduce and tif is Tif.IOC,
-            )
+            buys_yes, price, count_e2, tif, self_trade, reduce = action
+            only_closes = reduce and tif is Tif.IOC
+            name = f"c{number}"
+            request = OrderRequest(ticker, buys_yes, count_e2, price, tif, self_trade, name, None, False, only_closes)
             with contextlib.suppress(Refusal):
                 account.create(request)
         cash_e6 = store.cash()[0]

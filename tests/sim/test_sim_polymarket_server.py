@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from polymarket import SecureClient
 from polymarket.environments import PRODUCTION, Environment, _create_environment
 from polymarket.errors import OrderHeartbeatMismatchError, RequestRejectedError
-from polymarket_harness import Running, config_of, wallet
+from polymarket_harness import Remote, Running, Trader, config_of, wallet
 
-from arbpipe.sim.authority import client_context, make_authority
+from arbpipe.sim.authority import make_authority
+from arbpipe.sim.listing import PolymarketListing
 from arbpipe.sim.polymarket_server import load_config, main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -144,7 +143,7 @@ def test_a_moving_world_keeps_rest_and_frames_the_same(tmp_path: Path) -> None:
         running.stop()
 
 
-def write_config(directory: Path, port: int, started_ns: int) -> Path:
+def write_config(directory: Path, port: int, started_ns: int, speed: float = 0.001) -> Path:
     files = make_authority(directory).issue("polymarket") if not (directory / "ca.pem").exists() else None
     alice = wallet().address
     raw = {
@@ -153,7 +152,7 @@ def write_config(directory: Path, port: int, started_ns: int) -> Path:
         "seed": 3,
         "events": 4,
         "started_ns": started_ns,
-        "speed": 1.0,
+        "speed": speed,
         "account": {"address": alice, "funder": alice, "signature_type": 0, "cash_usd": 500},
         "tls": {
             "cert": str(files.cert if files else directory / "polymarket.pem"),
@@ -188,62 +187,52 @@ def test_a_killed_simulator_goes_on_where_it_was(tmp_path: Path) -> None:
         addresses = json.loads((tmp_path / "polymarket.json").read_text())
         assert addresses["ws_user"] == f"wss://127.0.0.1:{addresses['port']}/ws/user"
         assert addresses["clob"] == addresses["gamma"] == addresses["data"]
-        context = client_context(tmp_path / "ca.pem")
-        with httpx.Client(base_url=addresses["clob"], verify=context) as http:
-            # a client of its own for a server that is not in this process
-            remote = object.__new__(Running)
-            remote.http = http
-            remote.call = lambda work: None  # type: ignore[method-assign,assignment]
-            from polymarket_harness import Trader
-
-            trader = Trader(remote, wallet())
-            market = http.get("/markets").json()[0]
-            token = json.loads(market["clobTokenIds"])[0]
-            book = http.get("/book", params={"token_id": token}).json()
-            view = _View(token, market["negRisk"])
-            best = Decimal(book["asks"][-1]["price"])
-            taken = trader.order(view, "BUY", int(best * 20 * 10**6), 20_000_000, token=token)
-            assert taken.status_code == 200, taken.text
-            rest = trader.order(
-                view, "BUY", int(Decimal("0.02") * 50 * 10**6), 50_000_000, token=token, order_type="GTC"
-            )
-            assert rest.status_code == 200, rest.text
-            before = http.get("/sim/statement").json()
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
+        remote = Remote(addresses["clob"], tmp_path / "ca.pem")
+        trader = Trader(remote, wallet())
+        view = Known.of(remote.http.get("/markets").json()[0])
+        book = remote.http.get("/book", params={"token_id": view.assets[0]}).json()
+        best = Decimal(book["asks"][-1]["price"])
+        taken = trader.order(view, "BUY", int(best * 20 * 10**6), 20_000_000)
+        assert taken.status_code == 200, taken.text
+        rest = trader.order(view, "BUY", 1_000_000, 50_000_000, order_type="GTC")
+        assert rest.status_code == 200, rest.text
+        before = remote.http.get("/sim/statement").json()["wallets"]
+        remote.close()
+        process.kill()
+        process.communicate()
         process = launch(write_config(tmp_path, addresses["port"], started_ns))
         assert json.loads((tmp_path / "polymarket.json").read_text()) == addresses
-        with httpx.Client(base_url=addresses["clob"], verify=context) as http:
-            after = http.get("/sim/statement").json()
-            assert after["wallets"][0]["cash_e6"] == before["wallets"][0]["cash_e6"]
-            assert after["wallets"][0]["orders"] == before["wallets"][0]["orders"]
-            remote.http = http
-            again = Trader(remote, wallet())
-            assert again.keys == trader.keys
-            again.settled()
-            held = http.get("/sim/statement").json()["wallets"][0]["positions"][0]
-            assert held["settled_e6"] >= 20_000_000
-            assert [row["id"] for row in again.send("GET", "/data/orders").json()["data"]] == [rest.json()["orderID"]]
-            bids = http.get("/book", params={"token_id": token}).json()["bids"]
-            assert {"price": "0.02", "size": "50"} in bids
+        remote = Remote(addresses["clob"], tmp_path / "ca.pem")
+        after = remote.http.get("/sim/statement").json()["wallets"]
+        assert (after[0]["cash_e6"], after[0]["orders"]) == (before[0]["cash_e6"], before[0]["orders"])
+        again = Trader(remote, wallet())
+        assert again.keys == trader.keys
+        again.settled()
+        assert again.held(view, view.assets[0]) == 20_000_000
+        assert [row["id"] for row in again.send("GET", "/data/orders").json()["data"]] == [rest.json()["orderID"]]
+        bids = remote.http.get("/book", params={"token_id": view.assets[0]}).json()["bids"]
+        assert {"price": "0.02", "size": "50"} in bids
+        remote.close()
         process.terminate()
         assert process.wait(10) == 0
     finally:
         process.kill()
-        process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
+        process.communicate()
 
 
-class _View:
-    """What a client knows of a market: enough to sign."""
+@dataclass(frozen=True)
+class Known:
+    """What a client reads of a v1 market from Gamma."""
 
-    def __init__(self, token: str, neg_risk: bool) -> None:
-        self.assets = (token, token)
-        self.listing = self
-        self.version, self.neg_risk = "v1", neg_risk
+    listing: PolymarketListing
+    assets: tuple[str, str]
+
+    @classmethod
+    def of(cls, market: dict[str, Any]) -> Known:
+        assert market["version"] == "v1"
+        yes, no = json.loads(market["clobTokenIds"])
+        rate = str(market["feeSchedule"]["rate"])
+        return cls(PolymarketListing(market["conditionId"], "v1", yes, no, rate, market["negRisk"]), (yes, no))
 
 
 def good(directory: Path) -> dict[str, Any]:

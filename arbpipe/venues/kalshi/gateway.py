@@ -277,6 +277,11 @@ class KalshiGateway:
         """
         return await self._account.positions()
 
+    @property
+    def sent_ns(self) -> int:
+        """When the latest order's request was written (CLOCK_MONOTONIC)."""
+        return self._rest.sent.ns
+
     async def cash_e6(self) -> int:
         """The account's cash over all shards, as the venue states it.
 

@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from yarl import URL
 
 from arbpipe.errors import ArbpipeError, EnvironmentRefused, TimedOut
+from arbpipe.venues.http import SentStamp
 from arbpipe.venues.kalshi.auth import KalshiSigner
 from arbpipe.venues.kalshi.outcomes import read_error
 
@@ -181,6 +182,7 @@ class KalshiRest:
         self._tls = tls
         self._now_ms = now_ms
         self._session: aiohttp.ClientSession | None = None
+        self.sent = SentStamp()
 
     async def start(self) -> None:
         """Make the session; it belongs to the running event loop."""
@@ -191,7 +193,9 @@ class KalshiRest:
                 ttl_dns_cache=300,
                 limit=0,  # a pool that is full would make an order wait in line
             )
-            self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._session = aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[self.sent.trace()]
+            )
 
     async def stop(self) -> None:
         """Close every connection."""

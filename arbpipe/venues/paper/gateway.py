@@ -51,6 +51,11 @@ class PaperGateway:
         self._sleep_until = sleep_until
         self._manners = manners
 
+    @property
+    def sent_ns(self) -> int:
+        """Nothing is ever written."""
+        return 0
+
     async def open(self) -> None:
         """The account is open already."""
 

@@ -346,6 +346,11 @@ class PolymarketGateway:
         """
         return await self._account.positions(self._listing)
 
+    @property
+    def sent_ns(self) -> int:
+        """When the latest order's request was written (CLOCK_MONOTONIC)."""
+        return self._rest.sent.ns
+
     async def cash_e6(self) -> int:
         """The account's pUSD in micro-dollars.
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from arbpipe.errors import ArbpipeError
+from arbpipe.venues.http import SentStamp
 from arbpipe.venues.polymarket.auth import ApiCredentials, create_or_derive, l2_headers
 from arbpipe.venues.polymarket.signing import OrderSigner
 
@@ -60,6 +61,7 @@ class ClobRest:
         self._total_s = total_s
         self.credentials = credentials
         self._session: aiohttp.ClientSession | None = None
+        self.sent = SentStamp()
 
     async def open(self) -> None:
         """Make the session, and the credentials where there are none.
@@ -73,6 +75,7 @@ class ClobRest:
                     ssl=self._tls if self._tls is not None else True, limit=16, keepalive_timeout=_KEEP_S
                 ),
                 timeout=aiohttp.ClientTimeout(total=self._total_s, connect=min(_CONNECT_S, self._total_s)),
+                trace_configs=[self.sent.trace()],
             )
         if self.credentials is None:
             self.credentials = await create_or_derive(self._session, self.clob_url, self._signer, now_ms=self._now_ms)

@@ -86,7 +86,8 @@ class Running:
         return generation
 
     def quoted(self, slot: int | None = None) -> bool:
-        return bool(self.bench.row(self.slot if slot is None else slot).yes_asks)
+        row = self.bench.rows.read(self.slot if slot is None else slot)
+        return row is not None and bool(row.yes_asks)
 
     def flags(self) -> RowFlag:
         return self.bench.flags(self.slot)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from feed_bench import Bench, polymarket
+from feed_bench import Bench, polymarket, toml
 from polymarket_driven import MARKET, NO, OTHER, OTHER_NO, OTHER_YES, YES, Market
 from polymarket_sockets import AGE_NS, ENTRIES, MS, Channel, Running, running
 
 from arbpipe.clock import boottime_ns
+from arbpipe.shm.generation import Listing
 from arbpipe.shm.row import RowFlag
 from arbpipe.shm.stats import Counter
 from arbpipe.venues.polymarket import live as live_module
-from arbpipe.venues.polymarket.live import Manners
+from arbpipe.venues.polymarket.feed import PolymarketFeed
+from arbpipe.venues.polymarket.live import Manners, PolymarketLive
 
 
 def go(made: Bench, channel: Channel, use: Any, *entries: str, **more: Any) -> None:
@@ -55,27 +58,27 @@ def test_changes_are_published_as_they_come(polymarket_bench: Bench) -> None:
     go(polymarket_bench, channel, use)
 
 
-def test_more_than_four_hundred_assets_are_split_and_a_markets_tokens_stay_together(polymarket_bench: Bench) -> None:
+def many(count: int) -> list[Market]:
     base = (1 << 255) + (1 << 100)
-    markets = [Market(f"0x{n:x}", str(base + 2 * n), str(base + 2 * n + 1)) for n in range(1, 231)]
+    return [Market(f"0x{n:x}", str(base + 2 * n), str(base + 2 * n + 1)) for n in range(1, count + 1)]
+
+
+def test_assets_beyond_one_connection_are_split_and_a_markets_tokens_stay_together(
+    polymarket_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_module, "MAX_ASSETS", 41)  # an odd number: a pair must not straddle it
+    markets = many(25)
     channel = Channel(*markets)
 
     async def use(it: Running) -> None:
         await it.until(lambda: len(channel.subscribed) == 2)
-        await it.until(lambda: all(it.quoted(it.slot + n) for n in range(230)))
+        await it.until(lambda: all(it.quoted(it.slot + n) for n in range(25)))
         parts = [set(said["assets_ids"]) for said in channel.subscribed]
-        assert sorted(map(len, parts)) == [60, 400]
+        assert sorted(map(len, parts)) == [10, 40]
         assert all((m.yes in parts[0]) == (m.no in parts[0]) for m in markets)
         assert it.live.open_connections == 2
 
-    go(
-        polymarket_bench,
-        channel,
-        use,
-        *(polymarket(m.market, m.yes, m.no) for m in markets),
-        age_ns=20_000 * MS,
-        manners=Manners(),
-    )
+    go(polymarket_bench, channel, use, *(polymarket(m.market, m.yes, m.no) for m in markets))
 
 
 def test_missing_book_is_asked_for_again_until_it_comes(polymarket_bench: Bench) -> None:
@@ -110,7 +113,7 @@ def test_wrong_hash_is_refetched_once_and_then_ever_later(polymarket_bench: Benc
         market.hash = honest  # type: ignore[method-assign]
         await it.until(lambda: it.quoted() and it.bench.verified(it.slot))
 
-    go(polymarket_bench, channel, use, age_ns=60_000 * MS)
+    go(polymarket_bench, channel, use, age_ns=2_000 * MS)
 
 
 def test_f05_reconnect_never_leaves_yesterdays_prices(polymarket_bench: Bench) -> None:
@@ -251,8 +254,7 @@ def test_busy_assets_are_not_audited(polymarket_bench: Bench) -> None:
 
 def test_audits_of_many_assets_are_spread() -> None:
     """A full round takes a quarter of the limit, never one burst."""
-    base = (1 << 255) + (1 << 100)
-    markets = [Market(f"0x{n:x}", str(base + 2 * n), str(base + 2 * n + 1)) for n in range(1, 101)]
+    markets = many(100)
 
     class Still:
         manners, max_confirm_age_ns, ws_url, tls = Manners(), 15_000 * MS, "ws://127.0.0.1:9", None
@@ -304,34 +306,23 @@ def test_connection_of_nothing_is_closed_and_its_number_is_used_again(polymarket
     go(polymarket_bench, channel, use)
 
 
-def test_catalog_beyond_all_connections_is_an_alert_not_a_crash(polymarket_bench: Bench) -> None:
-    base = (1 << 255) + (1 << 100)
+@dataclass(frozen=True)
+class Listed:
+    listings: list[Listing]
+
+
+def test_no_connection_carries_more_than_four_hundred_and_a_catalog_beyond_all_is_an_alert(
+    polymarket_bench: Bench,
+) -> None:
     made = polymarket_bench
-    live = live_module.PolymarketLive(
-        live_module.PolymarketFeed(made.publisher), made.publisher, "ws://127.0.0.1:9", None, max_confirm_age_ns=AGE_NS
-    )
-
-    class Listed:
-        listings = [  # noqa: RUF012
-            made.generation(live_catalog(n, base))
-            .listings[0]
-            ._replace(native_id=f"0x{n:x}", yes_token=str(base + 2 * n), no_token=str(base + 2 * n + 1))
-            for n in (1,)
-        ]
-
-    template = Listed.listings[0]
-    Listed.listings = [
-        template._replace(native_id=f"0x{n:x}", yes_token=str(base + 2 * n), no_token=str(base + 2 * n + 1))
-        for n in range(1, 1_000)
-    ]
-    live.set_markets(Listed())  # type: ignore[arg-type]
+    feed = PolymarketFeed(made.publisher)
+    live = PolymarketLive(feed, made.publisher, "ws://127.0.0.1:9", None, max_confirm_age_ns=AGE_NS)
+    (one,) = made.generation(toml(ENTRIES[0])).listings
+    live.set_markets(Listed([one._replace(native_id=m.market, yes_token=m.yes, no_token=m.no) for m in many(900)]))
+    sizes = [len(shard.wanted) for shard in live._shards.values()]
+    assert max(sizes) == 400
+    assert sum(sizes) == 400 * len(sizes) < 1_800
     assert any("raise [segment] connections" in line for line in made.alerts())
-
-
-def live_catalog(number: int, base: int) -> Any:
-    from feed_bench import toml
-
-    return toml(polymarket(f"0x{number:x}", str(base + 2 * number), str(base + 2 * number + 1)))
 
 
 def test_unreadable_frame_brings_every_book_again(polymarket_bench: Bench) -> None:
