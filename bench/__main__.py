@@ -7,6 +7,7 @@ import sys
 
 BENCHES = {
     "feed": "a frame from a socket to a published row, per venue: time, frames a second, loss",
+    "orders": "an opportunity to both requests written, split by step, on warm connections",
 }
 
 
