@@ -1,4 +1,4 @@
-"""The simulated Polymarket as a server: CLOB, Gamma, both WebSockets and the account, on one TLS port of 127.0.0.1.
+"""The simulated Polymarket as a server: CLOB, Gamma, Data API, both WebSockets and the account, on one TLS port of 127.0.0.1.
 
 ``python -m arbpipe.sim.polymarket_server CONFIG.json`` runs until it is interrupted. When it serves, it writes
 ``polymarket.json`` with its addresses into its directory; the account lies there in ``polymarket.sqlite`` and survives a
@@ -27,6 +27,7 @@ from arbpipe.sim.market import Step, World
 from arbpipe.sim.polymarket_account import AccountStore
 from arbpipe.sim.polymarket_auth import VenueError, checksum
 from arbpipe.sim.polymarket_books import MarketView
+from arbpipe.sim.polymarket_data import DataRoutes
 from arbpipe.sim.polymarket_gamma import GammaRoutes
 from arbpipe.sim.polymarket_rest import ClobRoutes, errors_as_json
 from arbpipe.sim.polymarket_trading import Exchange, Rules
@@ -152,6 +153,7 @@ class PolymarketServer:
         app.router.add_get("/sim/statement", self._statement)
         app.router.add_get("/api/geoblock", self._geoblock)
         ClobRoutes(self.exchange).add_to(app)
+        DataRoutes(self.exchange).add_to(app)
         GammaRoutes(self.exchange, self._world.events).add_to(app)
         return app
 

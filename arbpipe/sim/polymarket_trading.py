@@ -46,7 +46,7 @@ class Rules:
     settle_s: float = 0.3
     heartbeat_s: float = 10.0
     heartbeat_check_s: float = 5.0
-    flat_market_amounts: bool = False
+    flat_market_amounts: bool = True
     seconds_delay: Mapping[str, int] = field(default_factory=dict)
 
 

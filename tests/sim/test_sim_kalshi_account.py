@@ -33,7 +33,7 @@ orders = st.tuples(
 #: The market maker moves: its new middle price, off whole cents too.
 moves = st.integers(320, 680).map(lambda tenths: tenths * 10)
 cancels = st.integers(0, 9)
-actions = st.lists(st.one_of(orders, orders, moves, cancels), min_size=3, max_size=40)
+actions = st.lists(st.one_of(orders, orders, moves, cancels), min_size=15, max_size=40)
 
 
 def requote(book: Book, middle_e4: int) -> None:
@@ -46,7 +46,7 @@ def requote(book: Book, middle_e4: int) -> None:
         book.set_quote(False, middle_e4 + 70 * step, 9_050_000 * step)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(actions)
 def test_cash_is_the_sum_of_the_fills_and_is_never_overdrawn(
     sequence: list[tuple[bool, int, int, Tif, SelfTrade, bool] | int],

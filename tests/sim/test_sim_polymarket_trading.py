@@ -308,3 +308,4 @@ def test_an_order_does_not_trade_with_its_own_account(running: Running) -> None:
 def test_rules_have_the_documented_defaults() -> None:
     rules = Rules()
     assert (rules.settle_s, rules.heartbeat_s, rules.heartbeat_check_s) == (0.3, 10.0, 5.0)
+    assert rules.flat_market_amounts, "what was refused live in July 2026 is refused here"

@@ -41,6 +41,8 @@ class _Socket:
         self.task: asyncio.Task[None] | None = None
 
     def wire_opened(self) -> None:
+        if self._live.stopped:
+            return  # the connection was being made when everything ended
         now = boottime_ns()
         self._live.opened(self, now)
         self.line.opened(now)
@@ -56,6 +58,8 @@ class _Socket:
             self._live.drain(age_ns)
 
     def wire_closed(self, reason: str) -> None:
+        if self._live.stopped and not self.line.is_open:
+            return
         self.line.closed()
         self._live.feed.closed(self.number, reason, stamp_ns())
 
@@ -100,6 +104,11 @@ class KalshiLive:
         self._stopped = asyncio.Event()
         self._asleep_ns = boottime_ns() - stamp_ns()
         self._full = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether :meth:`stop` was called."""
+        return self._stopped.is_set()
 
     def headers(self) -> Mapping[str, str]:
         """The signature of one handshake, made as it is sent."""
@@ -210,9 +219,7 @@ class KalshiLive:
         finally:
             self._running = False
             tasks = [socket.task for socket in self._sockets if socket.task is not None]
-            for socket in self._sockets:
-                socket.wire.stop()
-                socket.wire_closed("stopped")
+            self.stop()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -233,7 +240,10 @@ class KalshiLive:
             self.drain(now)
 
     def stop(self) -> None:
-        """End: :meth:`run` returns soon, its connections are closed."""
+        """End: when this returns nothing is quoted and the feed is called no more; :meth:`run` returns soon after."""
+        if self._stopped.is_set():
+            return
         self._stopped.set()
         for socket in self._sockets:
             socket.wire.stop()
+            socket.wire_closed("stopped")

@@ -9,7 +9,6 @@ without data for ``max_confirm_age`` is given up, whatever its PONGs say.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import ssl
 from collections.abc import Iterable
@@ -32,6 +31,8 @@ _SECOND: Final = 1_000_000_000
 _MOST_BACKOFF_NS: Final = 60 * _SECOND
 #: A clock that ran this much further than the other one slept with the machine.
 _SUSPEND_NS: Final = _SECOND
+#: How long a socket may take to close before it is left.
+_CLOSE_S: Final = 1.0
 _ASSET: Final = re.compile(rb'"asset_id"\s*:\s*"(\d{1,78})"')
 _BOOK: Final = re.compile(rb'"event_type"\s*:\s*"book"')
 _CHANGE: Final = re.compile(rb'"event_type"\s*:\s*"price_change"')
@@ -54,7 +55,7 @@ class _Shard:
     def __init__(self, live: PolymarketLive, number: int) -> None:
         self._live = live
         self.number = number
-        self.is_open = False
+        self.is_open = self.ended = False
         self.wanted: dict[str, None] = {}
         self.ever: set[str] = set()  # subscribed since the connection opened: the feed keeps a book of each
         self.awaited: dict[str, int] = {}  # asset → until when its book must have come
@@ -70,6 +71,9 @@ class _Shard:
     # -- WireUser ----------------------------------------------------------------------------------------------------
 
     def wire_opened(self) -> None:
+        if self.ended:
+            self.wire.drop("ended while it connected")
+            return
         now = boottime_ns()
         self.is_open = True
         self.ever = set(self.wanted)
@@ -106,7 +110,8 @@ class _Shard:
                 self.strikes.pop(asset, None)
 
     def wire_closed(self, reason: str) -> None:
-        self.close(reason)
+        if not self.ended:  # its number may carry another connection by now
+            self.close(reason)
 
     # -- subscriptions -----------------------------------------------------------------------------------------------
 
@@ -226,6 +231,7 @@ class PolymarketLive:
         self.manners = manners or Manners()
         self._shards: dict[int, _Shard] = {}
         self._homes: dict[str, tuple[_Shard, tuple[str, str]]] = {}  # native id → where, and its tokens
+        self._ending: set[asyncio.Task[None]] = set()
         self._running = self._stopped = False
         self._skew_ns = boottime_ns() - stamp_ns()
 
@@ -301,13 +307,19 @@ class PolymarketLive:
     def _begin(self, shard: _Shard) -> None:
         shard.task = asyncio.get_running_loop().create_task(shard.wire.run())
 
-    @staticmethod
-    def _end(shard: _Shard, reason: str) -> None:
-        shard.wire.stop()
-        if shard.task is not None:
-            shard.task.cancel()
+    def _end(self, shard: _Shard, reason: str) -> None:
+        shard.ended = True
         if shard.is_open:
             shard.close(reason)
+        connected = shard.wire.is_open
+        shard.wire.drop(reason)
+        shard.wire.stop()
+        if shard.task is None:
+            return
+        if not connected:
+            shard.task.cancel()  # it waits, or is about to connect
+        self._ending.add(shard.task)  # else it ends by itself when the socket is closed
+        shard.task.add_done_callback(self._ending.discard)
 
     async def run(self) -> None:
         """Keep everything up until :meth:`stop`."""
@@ -321,12 +333,16 @@ class PolymarketLive:
                 self._tick(boottime_ns())
         finally:
             self._running = False
-            tasks = [shard.task for shard in self._shards.values() if shard.task is not None]
             for shard in self._shards.values():
                 self._end(shard, "stopped")
-            for task in tasks:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+            ending = set(self._ending)
+            if ending:
+                _, late = await asyncio.wait(ending, timeout=_CLOSE_S)
+                for task in late:
+                    task.cancel()
+                for result in await asyncio.gather(*ending, return_exceptions=True):
+                    if isinstance(result, Exception):
+                        self.publisher.bad(ErrorCode.CRASH, f"a polymarket connection ended by {result!r}")
 
     def _tick(self, now: int) -> None:
         skew = now - stamp_ns()
