@@ -185,7 +185,7 @@ class SimulatedVenues:
             ),
             polymarket=PolymarketConfig(
                 clob=polymarket["clob"],
-                data="",  # the simulator states balances on its CLOB side
+                data=polymarket["data"],
                 ws_market=polymarket["ws_market"],
                 ws_user=polymarket["ws_user"],
                 private_key_file=str(self.directory / "polymarket-key.hex"),

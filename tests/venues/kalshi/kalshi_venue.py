@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from arbpipe.identity import Side, Venue, instrument_uid
-from arbpipe.venues.base import Action, Order
+from arbpipe.venues.base import Action, Order, Outcome
 from arbpipe.venues.kalshi.auth import KalshiSigner, wall_ms
 from arbpipe.venues.kalshi.gateway import KalshiGateway, KalshiPatience
 
@@ -192,11 +192,20 @@ class ScriptedKalshi:
                 await gateway.close()
 
 
-def cycling(*pages: Any) -> Handler:
-    """A handler that gives these pages in turn, for ever."""
-    turn: Iterator[Any] = (pages[at % len(pages)] for at in range(1 << 30))
+Test = Callable[[ScriptedKalshi, KalshiGateway], Coroutine[Any, Any, Any]]
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        return web.json_response(next(turn))
 
-    return handle
+def run(venue: ScriptedKalshi, work: Test, **more: Any) -> Any:
+    """Do ``work`` with an open gateway of ``venue``."""
+
+    async def main() -> Any:
+        async with venue.gateway(**more) as gateway:
+            return await work(venue, gateway)
+
+    return asyncio.run(main())
+
+
+def placed(venue: ScriptedKalshi, one: Order | None = None, **more: Any) -> Outcome:
+    """Place one order."""
+    outcome: Outcome = run(venue, lambda _, gateway: gateway.place(one or order()), **more)
+    return outcome
