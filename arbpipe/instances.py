@@ -41,6 +41,7 @@ def counts_of(config: Config) -> Counts:
             log_capacity=c.log_capacity,
             ring_capacity=c.ring_capacity,
             covers=c.covers,
+            held=c.slots,  # everything listed may be held
         )
     except ValueError as error:
         raise EnvironmentRefused(f"[segment] {error}") from None

@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from arbpipe.catalog.model import Catalog, PairsError, Relation, stable_id
+from arbpipe.catalog.model import Catalog, Instrument, PairsError, Relation, stable_id
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.catalog.publish import SlotAllocator, flatten
 from arbpipe.clock import boottime_ns
 from arbpipe.errors import EnvironmentRefused
 from arbpipe.process import Process
-from arbpipe.shm.generation import Generation, content_of, encode_generation, write_generation
+from arbpipe.shm.generation import Generation, Listing, content_of, encode_generation, write_generation
 from arbpipe.shm.layout import PROCESS, Role
 from arbpipe.shm.stats import Counter, ErrorCode, ProcessState
 from arbpipe.shm.tables import FEED_ROLES, Held, Revoked, ranges_of
@@ -49,7 +49,7 @@ class CatalogPublisher:
         }
         self._relations = SlotAllocator(0, segment.counts.relations, "relation")
         self.generation = segment.region.load_u64(self._word)
-        self._last: Catalog | None = None
+        self._known: dict[int, Instrument] = {}  # of the last generation, by uid
         if self.generation:
             self._adopt()
 
@@ -58,6 +58,7 @@ class CatalogPublisher:
         current = Generation(self._segment.directory, self.generation)
         for listing in current.listings:
             self._slots[listing.venue].adopt(listing.uid, listing.slot)
+            self._known[listing.uid] = _instrument(listing)
         for slot, (key, _name) in current.meta["relations"].items():
             self._relations.adopt(key, int(slot))
 
@@ -72,11 +73,16 @@ class CatalogPublisher:
 
     def _with_held(self, catalog: Catalog) -> Catalog:
         """Keep what the executor still holds listed, though nothing about it trades any more."""
-        held = self._held.load() or set()
+        held = self._held.load()
+        while held is None:  # it is being rewritten; what is held must not be taken for nothing
+            if self._process.should_stop():
+                return catalog
+            time.sleep(0.001)
+            held = self._held.load()
         listed = {each.uid for each in catalog.instruments}
         kept = tuple(
             replace(each, tradeable=False, reason="left the catalog while it is still held")
-            for each in (self._last.instruments if self._last else ())
+            for each in self._known.values()
             if each.uid in held and each.uid not in listed
         )
         return replace(catalog, instruments=catalog.instruments + kept) if kept else catalog
@@ -113,7 +119,7 @@ class CatalogPublisher:
         arrays, meta = flatten(catalog, slots, relation_slots)
         meta["relations"] = {str(relation_slots[r.id]): [keys[r.id], r.name] for r in catalog.relations}
         content, head_length = encode_generation(arrays, meta)
-        self._last = catalog
+        self._known = {each.uid: each for each in catalog.instruments}
         if self.generation and content == content_of(self._segment.directory, self.generation):
             return False
         write_generation(self._segment.directory, self.generation + 1, content, head_length)
@@ -122,6 +128,28 @@ class CatalogPublisher:
         self._segment.region.store_i64(self._word + 8, now)
         (self._segment.directory / f"catalog.{self.generation - _KEEP}").unlink(missing_ok=True)
         return True
+
+
+def _instrument(listing: Listing) -> Instrument:
+    """What a generation says of an instrument, as the catalog's own word for it."""
+    return Instrument(
+        venue=listing.venue,
+        native_id=listing.native_id,
+        uid=listing.uid,
+        title=listing.title,
+        yes_label=listing.yes_label,
+        no_label=listing.no_label,
+        yes_token=listing.yes_token,
+        no_token=listing.no_token,
+        version=listing.version,
+        tick_e4=listing.tick_e4,
+        min_size_e2=listing.min_size_e2,
+        neg_risk=listing.neg_risk,
+        min_size_text=listing.min_size_text,
+        fee=listing.fee,
+        tradeable=listing.tradeable,
+        reason=listing.reason,
+    )
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

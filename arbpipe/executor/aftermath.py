@@ -91,27 +91,32 @@ def next_step(
     loss_budget_e6: int,
     may_complete: bool,
     may_unwind: bool,
+    lost_e6: int = 0,
+    must: bool = False,
 ) -> Step:
     """The cheaper of completing and unwinding what is unequal now, or DONE, or STUCK when neither can be done.
 
-    Differences below 1/100 contract are nothing anybody can trade.
+    ``lost_e6`` is what earlier steps of the attempt lost already. A way that ends below the loss budget is not taken yet
+    (STUCK: prices may come back) unless ``must``: then the cheaper one is taken whatever it costs, because what is
+    unequal can cost more. Differences below 1/100 contract are nothing anybody can trade.
     """
     filled, low, high = balance(propositions, held)
     if high - low < _E2_TO_E6:
         return Step(StepKind.DONE)
     complete = _complete(filled, high, markets) if may_complete else None
     unwind = _unwind(filled, low, held, markets) if may_unwind else None
-    spent = sum(each.cost_e6 for each in held)
+    spent = sum(each.cost_e6 for each in held) + lost_e6
+    ways: list[tuple[int, Step]] = []
     if complete:
-        cost = -sum(order.cash_e6 for order in complete)
-        gain = k * (high - low) - cost
-        brings = sum(order.cash_e6 for order in unwind) if unwind else 0
-        after = k * high - spent - cost
-        if after >= -loss_budget_e6 and gain >= brings:
-            return Step(StepKind.COMPLETE, tuple(complete))
+        cash = sum(order.cash_e6 for order in complete)
+        ways.append((k * high + cash - spent, Step(StepKind.COMPLETE, tuple(complete))))
     if unwind:
-        return Step(StepKind.UNWIND, tuple(unwind))
-    return Step(StepKind.STUCK)
+        cash = sum(order.cash_e6 for order in unwind)
+        ways.append((k * low + cash - spent, Step(StepKind.UNWIND, tuple(unwind))))
+    if not ways:
+        return Step(StepKind.STUCK)
+    ends_at, step = max(ways, key=lambda way: way[0])
+    return step if must or ends_at >= -loss_budget_e6 else Step(StepKind.STUCK)
 
 
 def _complete(filled: Sequence[int], high: int, markets: Sequence[Market]) -> list[StepOrder] | None:

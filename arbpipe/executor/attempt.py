@@ -26,6 +26,7 @@ _BETWEEN_STEPS_NS = 100_000_000
 _LOOKUPS = 5
 _PATIENCE_NS = 30_000_000_000
 _DUST_PATIENCE_NS = 1_000_000_000
+_BUDGET_PATIENCE_NS = 3_000_000_000
 
 
 class Result(Enum):
@@ -125,6 +126,8 @@ class AttemptRunner:
         while True:
             await self._refresh(record)
             held, unresolved, unlisted = self._held(record)
+            if not all(each.final for each in held):
+                began_ns = self._clock.now_ns()  # patience is with what can be traded
             if unresolved or unlisted:
                 break
             may_complete = completes < self._policy.complete_steps
@@ -137,6 +140,8 @@ class AttemptRunner:
                 loss_budget_e6=self._policy.loss_budget_e6,
                 may_complete=may_complete,
                 may_unwind=may_unwind,
+                lost_e6=self._lost(record),
+                must=self._clock.now_ns() - began_ns > _BUDGET_PATIENCE_NS,
             )
             if wanted.kind is StepKind.DONE:
                 if all(each.final for each in held):
@@ -147,7 +152,8 @@ class AttemptRunner:
             if wanted.kind is StepKind.STUCK:
                 # nothing can be done at this moment; what no order is small enough for waits a second, no longer
                 patience_ns = _DUST_PATIENCE_NS if self._only_dust(propositions, held) else _PATIENCE_NS
-                if not (may_complete or may_unwind) or self._clock.now_ns() - began_ns > patience_ns:
+                tired = not (may_complete or may_unwind) or self._clock.now_ns() - began_ns > patience_ns
+                if tired and all(each.final for each in held):
                     break
                 await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
                 continue
@@ -178,7 +184,9 @@ class AttemptRunner:
                 )
                 for number, order in enumerate(wanted.orders)
             ]
-            self._ledger.add_intents(record.attempt, orders)
+            if not self._ledger.add_intents(record.attempt, orders):
+                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                continue
             await asyncio.gather(*(self._send(record.attempt, intent) for intent in orders))
             await self.look_up(record)
         return self._close(record, propositions)
@@ -282,6 +290,16 @@ class AttemptRunner:
                     Held(proposition, listing, side, bought - sold, basis, final.get((proposition, uid, side), True))
                 )
         return held, unresolved, unlisted
+
+    def _lost(self, record: AttemptRecord) -> int:
+        """What the attempt's sales lost so far: the cost of what was sold less what it brought."""
+        traded: dict[tuple[int, int, Side], list[int]] = {}
+        fills = self._ledger.fills(record.attempt)
+        for intent, _state in self._ledger.intents(record.attempt):
+            sums = traded.setdefault((intent.proposition, intent.order.uid, intent.order.side), [0, 0, 0, 0])
+            for fill in fills.get(intent.order.client_id, ()):
+                _add(sums, intent.order.action, fill)
+        return sum(-(-sums[1] * sums[2] // sums[0]) - sums[3] for sums in traded.values() if sums[0] and sums[2])
 
     def _close(self, record: AttemptRecord, propositions: int) -> Closing:
         fills = self._ledger.fills(record.attempt)

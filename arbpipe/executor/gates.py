@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from arbpipe.executor.plan import Refusal
+from arbpipe.identity import side_of
 from arbpipe.shm.generation import CoverEntry, Generation
 from arbpipe.shm.layout import COVER_STAT
-from arbpipe.shm.opportunity import Opportunity
+from arbpipe.shm.opportunity import Leg, Opportunity
 from arbpipe.shm.row import Reason
 from arbpipe.shm.segment import Segment
 from arbpipe.shm.tables import BreakerView, Revoked
@@ -28,37 +29,41 @@ class Conflicts:
     cooldown_ns: int
     busy: dict[str, frozenset[int]] = field(default_factory=dict)  # attempt → uids
     _until: dict[int, int] = field(default_factory=dict)  # cover id → age clock
+    _rest: dict[frozenset[int], int] = field(default_factory=dict)  # conflict group → age clock
     _empty: dict[int, int] = field(default_factory=dict)  # cover id → attempts in a row that got nothing
-    _taken: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # cover id → (uid, version) …
+    _taken: dict[tuple[int, int], int] = field(default_factory=dict)  # (uid, side) → version of the row that was used
 
     def conflict(self, uids: frozenset[int]) -> bool:
         """Whether an open attempt touches any of these instruments."""
         return any(uids & others for others in self.busy.values())
 
-    def cooling_ns(self, cover_id: int, now_ns: int) -> int:
-        """How long the cover still rests, 0 if it does not."""
-        return max(0, self._until.get(cover_id, 0) - now_ns)
+    def cooling_ns(self, cover_id: int, uids: frozenset[int], now_ns: int) -> int:
+        """How long the cover, or its whole conflict group, still rests; 0 if neither does."""
+        return max(0, self._until.get(cover_id, 0) - now_ns, self._rest.get(uids, 0) - now_ns)
 
     def taken(self, opportunity: Opportunity) -> bool:
-        """Whether an attempt on this cover already used exactly these rows: the same quotes cannot be taken twice."""
-        return self._taken.get(opportunity.cover_id) == _versions(opportunity)
+        """Whether an attempt, on whichever cover, already used one of these very quotes: the same side of the same row."""
+        return any(self._taken.get(_quote(leg)) == leg.version for leg in opportunity.legs)
 
     def begin(self, attempt: str, opportunity: Opportunity, uids: frozenset[int]) -> None:
         """An attempt starts."""
         self.busy[attempt] = uids
-        self._taken[opportunity.cover_id] = _versions(opportunity)
+        for leg in opportunity.legs:
+            self._taken[_quote(leg)] = leg.version
 
     def end(self, attempt: str, cover_id: int, now_ns: int, *, empty: bool, keep: bool = False) -> None:
-        """An attempt is over; one that got nothing doubles the cover's rest (F48). ``keep``: its exposure stays."""
-        if not keep:
-            self.busy.pop(attempt, None)
+        """An attempt is over: its group rests, and after one that got nothing the cover rests twice as long each time
+        (F48). ``keep``: its exposure stays, and so does the group."""
+        uids = self.busy.get(attempt) if keep else self.busy.pop(attempt, None)
+        if uids is not None:
+            self._rest[uids] = now_ns + self.cooldown_ns
         self._empty[cover_id] = self._empty.get(cover_id, 0) + 1 if empty else 0
         doublings = min(self._empty[cover_id], _MOST_DOUBLINGS)
         self._until[cover_id] = now_ns + self.cooldown_ns * 2**doublings
 
 
-def _versions(opportunity: Opportunity) -> tuple[tuple[int, int], ...]:
-    return tuple((leg.uid, leg.version) for leg in opportunity.legs)
+def _quote(leg: Leg) -> tuple[int, int]:
+    return leg.uid, side_of(leg.claim)
 
 
 class ExecutorFunnel:
@@ -136,7 +141,7 @@ class Gates:
         uids = generation.group_uids(cover.group)
         if self._conflicts.conflict(uids):
             return Refusal(Reason.BUSY)
-        cooling = self._conflicts.cooling_ns(cover.cover_id, now_ns)
+        cooling = self._conflicts.cooling_ns(cover.cover_id, uids, now_ns)
         if cooling:
             return Refusal(Reason.COOLDOWN, cooling)
         if self._conflicts.taken(opportunity):

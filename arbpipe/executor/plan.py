@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from arbpipe.executor.proof import Holding, Payoffs, prove_basket, worst_loss_e6
 from arbpipe.feemodel import FeeTerms, cost_e6, proceeds_e6
-from arbpipe.fixedpoint import ceil_to
+from arbpipe.fixedpoint import ceil_div, ceil_to
 from arbpipe.identity import Side, Venue, side_of, slot_of
 from arbpipe.shm.generation import CoverEntry, Listing
 from arbpipe.shm.layout import DEPTH
@@ -93,6 +93,7 @@ def make_plan(
     payoffs: Payoffs,
     regular: int,
     min_edge_e6: int,
+    max_edge_e6: int,
 ) -> Plan | Refusal:
     """Price ``size_e2`` of the opportunity's legs at today's rows, and prove the basket.
 
@@ -124,6 +125,8 @@ def make_plan(
     edge = cover.k * size_e2 * 10_000 - cost
     if 100 * edge < min_edge_e6 * size_e2:
         return Refusal(Reason.EDGE, 100 * edge // size_e2, min_edge_e6)
+    if 100 * edge > max_edge_e6 * size_e2:
+        return Refusal(Reason.EDGE_TOO_LARGE, 100 * edge // size_e2, max_edge_e6)
     if not cover.tails_accepted and proof.floor_e6 < cost:
         return Refusal(Reason.PROOF, proof.floor_e6, cost)
     losses = [leg.unwind_loss_e6 for leg in planned]
@@ -141,7 +144,8 @@ def make_plan(
 
 def _leg(leg: Leg, size_e2: int, row: Row, listing: Listing) -> PlanLeg | Refusal:
     side = side_of(leg.claim)
-    if row.fee is None:
+    if row.fee is None or row.fee != listing.fee:
+        # the feed has not republished under the new terms yet: neither of the two is known to be right
         return Refusal(Reason.FEE_UNKNOWN)
     if size_e2 < listing.min_size_e2:
         return Refusal(Reason.MIN_SIZE, size_e2, listing.min_size_e2)
@@ -160,7 +164,17 @@ def _leg(leg: Leg, size_e2: int, row: Row, listing: Listing) -> PlanLeg | Refusa
         size_e2,
         leg.price_e4,
         cost,
-        worst_cash_e6(row.fee, size_e2, leg.price_e4),
+        _reserve_e6(listing, row.fee, size_e2, leg.price_e4),
         sum(size for price, size in row.asks(side) if price <= leg.price_e4),
         max(0, cost - max(0, proceeds_e6(row.fee, back))),
     )
+
+
+def _reserve_e6(listing: Listing, fee: FeeTerms, size_e2: int, limit_e4: int) -> int:
+    """The most cash the leg can take. A Polymarket buy is in dollars: where it fills cheaper it gets more shares, and their
+    fee, ``rate · dollars · (1 − p)``, is below the rate times its dollars (exponent 1 and above)."""
+    worst = worst_cash_e6(fee, size_e2, limit_e4)
+    if listing.venue is not Venue.POLYMARKET:
+        return worst
+    dollars = limit_e4 * size_e2
+    return max(worst, dollars + ceil_div(dollars * fee.rate_e6, 1_000_000) + DEPTH * fee.quantum_e6)

@@ -34,6 +34,7 @@ class Pricer:
         self._clock = clock
         self._limits = Limits.of(config.limits)
         self._min_edge = parse_money_e6(config.detector.min_edge_usd)
+        self._max_edge = parse_money_e6(config.detector.max_edge_usd)
 
     def plan(self, opportunity: Opportunity, cover: CoverEntry, generation: Generation, now_ns: int) -> Plan | Refusal:
         """Re-read every leg, verified versions only; price and prove; shrink to what bounds and limits allow."""
@@ -61,6 +62,7 @@ class Pricer:
                 payoffs,
                 regular,
                 self._min_edge,
+                self._max_edge,
             )
             if isinstance(made, Refusal):
                 return made
@@ -95,7 +97,11 @@ class Pricer:
     def markets(
         self, record: AttemptRecord, listings: Mapping[int, Listing], listed: Sequence[int] | Mapping[int, Listing]
     ) -> list[Market]:
-        """Every usable, verified claim of an attempt's propositions now; ``listed`` are the uids of the generation."""
+        """Every claim of an attempt's propositions that can be traded now; ``listed`` are the uids of the generation.
+
+        Buying needs a usable and verified row. Selling what we hold lowers risk, so a row that is merely in quarantine or
+        not verified yet still shows its bids (F64); one that is stale or withdrawn shows nothing.
+        """
         now = self._clock.now_ns()
         found = []
         for proposition, claims in enumerate(record.plan["claims"]):
@@ -105,8 +111,10 @@ class Pricer:
                     continue
                 row = self._rows.read(listing.slot)
                 reason, _, _ = self._usable.check(listing.venue, listing.uid, listing.slot, row, now)
-                if reason or row is None or row.fee is None or self._rows.verified(listing.slot) != row.version:
+                if row is None or row.fee is None or reason not in (Reason.NONE, Reason.QUARANTINE):
                     continue
+                buyable = not reason and self._rows.verified(listing.slot) == row.version
                 side = Side(side_number)
-                found.append(Market(proposition, listing, side, row.asks(side), row.bids(side), row.fee))
+                asks = row.asks(side) if buyable else ()
+                found.append(Market(proposition, listing, side, asks, row.bids(side), row.fee))
         return found

@@ -42,6 +42,7 @@ _IDLE_S: Final = 0.02
 _STEP_POLL_S: Final = 0.0002
 _STOP_S: Final = 2.5
 _ORPHAN_STOP_S: Final = 0.8
+_RETRY_STUCK_NS: Final = 30 * 1_000_000_000
 
 
 class Sleepers:
@@ -104,6 +105,10 @@ class Executor:
         self._reader = OpportunityReader(segment, process.line)
         self._tasks: set[asyncio.Task[None]] = set()
         self._minute: list[int] = []
+        self._working: set[str] = set()  # attempts that a task works on
+        self._failed: set[str] = set()  # attempts whose task failed once
+        self._stuck: set[str] = set()  # attempts whose exposure was alerted
+        self._next_retry_ns = 0
         self._errors = 0  # attempts in a row with an order refused or unknown
         self._runner = AttemptRunner(
             ledger,
@@ -151,24 +156,30 @@ class Executor:
         Raises:
             SafetyRefused: the ledger and a venue disagree.
         """
-        pending, stuck = [], 0
+        pending = []
         for attempt in self.ledger.open_attempts():
             record = attempt.record
             self._conflicts.busy[record.attempt] = frozenset(int(uid, 16) for uid in record.plan["group"])
-            if attempt.state == "stuck":
-                stuck += 1
-                continue
             await self._runner.look_up(record)
             pending.append(record)
-        # not added: the line's counters outlive a restart, and the same attempt would count once for each
-        self._line.set(Counter.UNRESOLVED, stuck)
         differences = await reconcile(self.ledger, self.gateways.values())
         if differences:
             self._differ(differences)
             raise SafetyRefused(f"the ledger does not agree with the venues: {differences[0].what}")
         for record in pending:
-            self._spawn(self._settle(record))
+            self._spawn(self._settle(record), record)
         self._store_held()
+        self._trip_if_due()  # a kill between a loss and its trip must not forget the trip
+
+    def retry_stuck(self) -> None:
+        """Exposure is not for ever: what was unknown may be known by now, and what had no market may have one."""
+        now = self._clock.now_ns()
+        if now < self._next_retry_ns:
+            return
+        self._next_retry_ns = now + _RETRY_STUCK_NS
+        for attempt in self.ledger.open_attempts():
+            if attempt.state == "stuck" and attempt.record.attempt not in self._working:
+                self._spawn(self._settle(attempt.record), attempt.record)
 
     async def _settle(self, record: AttemptRecord) -> None:
         self._ended(record, await self._runner.settle(record))
@@ -179,7 +190,11 @@ class Executor:
             self._process.alerts.alert(ErrorCode.LEDGER, f"{difference.venue}: {difference.what}")
 
     def _store_held(self) -> None:
-        self._held.store(self.ledger.held_uids())
+        try:
+            self._held.store(self.ledger.held_uids())
+        except ValueError as error:
+            # they stay listed as they are; what must not happen is that an attempt is lost over it
+            self._process.alerts.alert(ErrorCode.CATALOG, f"{error}: raise [segment] slots")
 
     # -- intake ------------------------------------------------------------------------------------------------------
 
@@ -237,26 +252,32 @@ class Executor:
         concurrent = all(leg.depth_e2 >= 3 * leg.size_e2 for leg in plan.legs) and any(
             leg.listing.venue is Venue.KALSHI for leg in plan.legs
         )
-        self._spawn(self._attempt(record, cover, opportunity, intents, concurrent))
+        self._spawn(self._attempt(record, cover, opportunity, intents, concurrent), record)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], record: AttemptRecord) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
+        self._working.add(record.attempt)
         self._line.set(Counter.IN_FLIGHT, len(self._tasks))
-        task.add_done_callback(self._done)
+        task.add_done_callback(lambda done: self._done(done, record))
 
     def _uid(self, claim: int) -> int:
         assert self.generation is not None
         return self.generation.by_slot[slot_of(claim)].uid
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[None], record: AttemptRecord) -> None:
         self._tasks.discard(task)
+        self._working.discard(record.attempt)
         self._line.set(Counter.IN_FLIGHT, len(self._tasks))
-        if not task.cancelled() and task.exception() is not None:
-            # the ledger has the attempt open: its group stays busy, and the next start settles it
-            error = task.exception()
-            self._process.alerts.alert(ErrorCode.LEDGER, f"an attempt failed: {type(error).__name__}: {error}")
-            self._breaker.trip(f"an attempt failed: {type(error).__name__}")
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            return
+        self._process.alerts.alert(ErrorCode.LEDGER, f"an attempt failed: {type(error).__name__}: {error}")
+        self._breaker.trip(f"an attempt failed: {type(error).__name__}")
+        if record.attempt not in self._failed:
+            # once more from what the ledger says; a second failure leaves it open, its group busy, for the next start
+            self._failed.add(record.attempt)
+            self._spawn(self._settle(record), record)
 
     def _refuse(self, opportunity: Opportunity, refusal: Refusal, now: int) -> None:
         self._line.add(Counter.EXPIRED if refusal.reason is Reason.EXPIRED else Counter.REFUSED)
@@ -296,13 +317,14 @@ class Executor:
             empty=not closing.balanced_e6,
             keep=stuck,
         )
-        if stuck:
-            self._line.add(Counter.UNRESOLVED)
+        if stuck and record.attempt not in self._stuck:
             self._process.alerts.alert(
                 ErrorCode.EXPOSURE,
                 f"attempt {record.attempt} on {record.cover} leaves {closing.exposure_e6 / 1e6} contracts unhedged; "
-                f"{record.event} stops until they are resolved",
+                "its conflict group stops until they are resolved, which is tried again every half minute",
             )
+        (self._stuck.add if stuck else self._stuck.discard)(record.attempt)
+        self._minute.append(wall_ns())
         refused = any(
             state in (OutcomeState.REJECTED, OutcomeState.UNKNOWN) for _, state in self.ledger.intents(record.attempt)
         )
@@ -313,9 +335,10 @@ class Executor:
         """The breaker's causes (design 10)."""
         config = self._process.spec.config.breaker
         now = wall_ns()
-        self._minute = [when for when in self._minute if now - when < 60 * 1_000_000_000] + [now]
+        self._minute = [when for when in self._minute if now - when < 60 * 1_000_000_000]
         lost = -self.ledger.realised_since(day_start_ns(zone=config.day_zone))
-        unresolved = self._line.get(Counter.UNRESOLVED)
+        unresolved = sum(attempt.state == "stuck" for attempt in self.ledger.open_attempts())
+        self._line.set(Counter.UNRESOLVED, unresolved)
         causes = (
             (
                 lost > parse_money_e6(config.max_daily_loss_usd),
@@ -353,6 +376,7 @@ class Executor:
             wake.clear()
             self.load_generation()
             self.take_all()
+            self.retry_stuck()
             await self._settle_down()
             line.add(Counter.TURNS)
             line.beat()
@@ -382,17 +406,26 @@ class Executor:
             self._line.waiting(self._sleepers.first_ns or 0)
 
 
+async def _beat(process: Process) -> None:
+    """While the work loop does not run yet: opening gateways and looking orders up may take longer than a hang may."""
+    while True:
+        process.line.beat()
+        await asyncio.sleep(0.1)
+
+
 async def _run(process: Process, executor: Executor) -> None:
+    beating = asyncio.get_running_loop().create_task(_beat(process))
     for gateway in executor.gateways.values():
         await gateway.open()
     try:
-        await _work(process, executor)
+        await _work(process, executor, beating)
     finally:
+        beating.cancel()
         for gateway in executor.gateways.values():
             await gateway.close()
 
 
-async def _work(process: Process, executor: Executor) -> None:
+async def _work(process: Process, executor: Executor, beating: asyncio.Task[None]) -> None:
     executor.load_generation()
     while executor.generation is None and not process.should_stop():
         await asyncio.sleep(0.005)
@@ -403,6 +436,7 @@ async def _work(process: Process, executor: Executor) -> None:
     if executor.ledger.store.empty:
         executor.ledger.open_account({venue: await each.cash_e6() for venue, each in executor.gateways.items()})
     await executor.recover()
+    beating.cancel()  # from here on a beat is a completed turn of the work loop
     await executor.loop(Doorbell(process.segment.directory))
     differences = await reconcile(executor.ledger, executor.gateways.values())
     executor.ledger.note("reconciled", "", {"differences": [d.what for d in differences]})

@@ -7,7 +7,6 @@ state, before money is spent (design 2, "Tails decide"). Both would have to be w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import NamedTuple
 
 __all__ = ["Holding", "Proof", "prove_basket", "worst_loss_e6"]
@@ -51,13 +50,16 @@ def worst_loss_e6(basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> 
     """The hard bound (design 9.2): the most that can be lost over every combination of leg fills and every regular
     state, with cash paid, payoff received and bids gone.
 
-    A partly filled leg lies between not filled and filled, and the loss is linear in each leg, so the corners suffice.
+    A partly filled leg lies between not filled and filled, and the loss is linear in each leg, so in each state the worst
+    is every leg filled that costs more than it pays there at least, and no other.
     """
-    worst = 0
-    for filled in product((False, True), repeat=len(basket)):
-        chosen = [holding for holding, yes in zip(basket, filled, strict=True) if yes]
-        cost = sum(holding.cost_e6 for holding in chosen)
-        for state in range(regular):
-            pays = sum(holding.size_e2 * payoffs[holding.claim][0][state] for holding in chosen) // 100
-            worst = max(worst, cost - pays)
-    return worst
+    return max(
+        (
+            sum(
+                max(0, holding.cost_e6 - holding.size_e2 * payoffs[holding.claim][0][state] // 100)
+                for holding in basket
+            )
+            for state in range(regular)
+        ),
+        default=0,
+    )

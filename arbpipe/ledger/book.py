@@ -72,13 +72,20 @@ class Ledger:
                 _insert_intent(db, record.attempt, intent)
         return None
 
-    def add_intents(self, attempt: str, intents: Iterable[IntentRecord]) -> None:
-        """A further step of an attempt: completing or unwinding orders."""
+    def add_intents(self, attempt: str, intents: Iterable[IntentRecord]) -> bool:
+        """A further step of an attempt: completing or unwinding orders. Limits do not hold back what lowers risk, but cash
+        that is not there cannot be spent: then nothing is stored, and the answer is False."""
         intents = tuple(intents)
         with self.store.transaction() as db:
+            cash = self.usage().cash
+            for intent in intents:
+                cash[intent.order.venue] = cash.get(intent.order.venue, 0) - intent.reserved_e6
+            if any(intent.reserved_e6 and cash[intent.order.venue] < 0 for intent in intents):
+                return False
             self.store.append("step", attempt, {"intents": [_plain(intent) for intent in intents]})
             for intent in intents:
                 _insert_intent(db, attempt, intent)
+        return True
 
     def resize(self, attempt: str, client_id: str, size_e2: int, reserved_e6: int) -> None:
         """An intent that was not sent yet goes out smaller, for what the legs before it really got."""
@@ -173,7 +180,8 @@ class Ledger:
         if order.action is Action.BUY:
             _reduce(db, order, order.side, qty, attempt)
         else:
-            self._add_lot(db, attempt, intent, order.side, qty, max(0, cash))
+            # what they had cost went with the sale; a dollar each is never too little
+            self._add_lot(db, attempt, intent, order.side, qty, qty)
 
     @staticmethod
     def _add_lot(

@@ -1,7 +1,7 @@
 """The event chain and its tables in one SQLite file.
 
 ``events`` is append-only; each row carries the SHA-256 of the row before it and of itself. Tables (attempts, intents,
-fills, lots, cash) are written in the transaction of the event they derive from, and can be rebuilt from it.
+fills, lots, cash) are written in the transaction of the event they derive from.
 ``synchronous=NORMAL`` with WAL: a killed process loses nothing; a power cut loses at most the last instants (design 9.3).
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +59,9 @@ class Breaker:
         try:
             self._write()
         except OSError as error:
+            # the old file says less than the truth; a missing one counts as tripped at the next start
+            with contextlib.suppress(OSError):
+                self._path.unlink()
             self._last = f"{cause} (and {self._path} cannot be written: {error.strerror})"
         self._show()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from arbpipe.clock import AgeClock
 from arbpipe.identity import Venue
 from arbpipe.shm.generation import Listing
-from arbpipe.shm.row import Row, RowReader
+from arbpipe.shm.row import Reason, Row, RowReader
 from arbpipe.shm.segment import Segment
 from arbpipe.shm.usable import UsableRule
 from arbpipe.venues.base import Action, Order, Outcome, OutcomeState, Position
@@ -80,7 +80,8 @@ class PaperGateway:
             return self._account.reject(order, f"{order.native_id} is not listed any more")
         row = self._rows.read(listing.slot)
         reason, _, _ = self._usable.check(self.venue, order.uid, listing.slot, row, self._clock.now_ns())
-        if row is None or reason or row.fee is None:
+        reduces = order.action is Action.SELL and reason is Reason.QUARANTINE  # ours to judge, not the venue's
+        if row is None or (reason and not reduces) or row.fee is None:
             return self._account.reject(order, f"no market in {order.native_id} ({reason.name.lower()})")
         if order.size_e2 < listing.min_size_e2:
             return self._account.reject(order, f"size below the venue's minimum of {listing.min_size_text}")

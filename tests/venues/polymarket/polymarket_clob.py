@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from polymarket_driven import MARKET, NO, YES
@@ -18,7 +18,7 @@ from polymarket_driven import MARKET, NO, YES
 from arbpipe.feemodel import FeeTerms
 from arbpipe.identity import Side, Venue, instrument_uid
 from arbpipe.shm.generation import Listing
-from arbpipe.venues.base import Action, Order
+from arbpipe.venues.base import Action, Order, Outcome
 from arbpipe.venues.polymarket.auth import ApiCredentials
 from arbpipe.venues.polymarket.gateway import Patience, PolymarketGateway
 from arbpipe.venues.polymarket.signing import OrderSigner
@@ -195,3 +195,43 @@ def relisted(**changes: Any) -> Listing:
 
 def renamed(one: Order, client_id: str) -> Order:
     return replace(one, client_id=client_id)
+
+
+T = TypeVar("T")
+
+
+def run(clob: Clob, use: Callable[[PolymarketGateway], Awaitable[T]], **more: Any) -> T:
+    async def main() -> T:
+        async with gateway(clob, **more) as made:
+            return await use(made)
+
+    return asyncio.run(main())
+
+
+def place(clob: Clob, one: Any = None, **more: Any) -> Outcome:
+    return run(clob, lambda made: made.place(one or order()), **more)
+
+
+def hash_of(one: Any) -> str:
+    made = PolymarketGateway("http://x", "", SIGNER, None, listing=lambda uid: relisted(), max_order_e6=1)
+    return made.order_hash(one)
+
+
+def fills_by(clob: Clob, *parts: tuple[str, str, str]) -> None:
+    """Answer orders as matched by these (size, price, status) trades."""
+
+    def on_post(body: dict[str, Any]) -> tuple[int, Any]:
+        sent = hash_of(order(action=Action.SELL if body["order"]["side"] == "SELL" else Action.BUY))
+        clob.trades = [trade(sent, n, *part) for n, part in enumerate(parts)]
+        shares = sum(float(size) for size, _, _ in parts)
+        dollars = sum(float(size) * float(price) for size, price, _ in parts)
+        amounts = (f"{dollars:.6f}", f"{shares:.6f}")
+        if body["order"]["side"] == "SELL":
+            amounts = (amounts[1], amounts[0])
+        return 200, matched(sent, *amounts, *(each["id"] for each in clob.trades))
+
+    clob.on_post = on_post
+
+
+def refused(status: int, text: str) -> Callable[[dict[str, Any]], tuple[int, Any]]:
+    return lambda body: (status, {"error": text})

@@ -20,7 +20,7 @@ from arbpipe.venues.polymarket.live import Manners, PolymarketLive
 
 MS = 1_000_000
 AGE_NS = 600 * MS
-MANNERS = Manners(book_ns=150 * MS, ping_ns=60 * MS, again_ns=50 * MS, tick_ns=10 * MS)
+MANNERS = Manners(book_ns=150 * MS, ping_ns=1_500 * MS, again_ns=50 * MS, tick_ns=10 * MS)
 
 
 class Channel:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from eth_account import Account
@@ -13,11 +12,15 @@ from polymarket_clob import (
     SIGNER,
     UID,
     Clob,
-    gateway,
+    fills_by,
+    hash_of,
     matched,
     order,
+    place,
+    refused,
     relisted,
     renamed,
+    run,
     trade,
 )
 from polymarket_driven import MARKET, NO, YES
@@ -29,46 +32,6 @@ from arbpipe.venues.polymarket.gateway import PolymarketGateway, salt_of
 
 FILLED, PARTIAL, NONE = OutcomeState.FILLED, OutcomeState.PARTIAL, OutcomeState.NONE
 REJECTED, UNKNOWN = OutcomeState.REJECTED, OutcomeState.UNKNOWN
-
-
-T = TypeVar("T")
-
-
-def run(clob: Clob, use: Callable[[PolymarketGateway], Awaitable[T]], **more: Any) -> T:
-    async def main() -> T:
-        async with gateway(clob, **more) as made:
-            return await use(made)
-
-    return asyncio.run(main())
-
-
-def place(clob: Clob, one: Any = None, **more: Any) -> Outcome:
-    return run(clob, lambda made: made.place(one or order()), **more)
-
-
-def hash_of(one: Any) -> str:
-    made = PolymarketGateway("http://x", "", SIGNER, None, listing=lambda uid: relisted(), max_order_e6=1)
-    return made.order_hash(one)
-
-
-def fills_by(clob: Clob, *parts: tuple[str, str, str]) -> None:
-    """Answer orders as matched by these (size, price, status) trades."""
-
-    def on_post(body: dict[str, Any]) -> tuple[int, Any]:
-        sent = hash_of(order(action=Action.SELL if body["order"]["side"] == "SELL" else Action.BUY))
-        clob.trades = [trade(sent, n, *part) for n, part in enumerate(parts)]
-        shares = sum(float(size) for size, _, _ in parts)
-        dollars = sum(float(size) * float(price) for size, price, _ in parts)
-        amounts = (f"{dollars:.6f}", f"{shares:.6f}")
-        if body["order"]["side"] == "SELL":
-            amounts = (amounts[1], amounts[0])
-        return 200, matched(sent, *amounts, *(each["id"] for each in clob.trades))
-
-    clob.on_post = on_post
-
-
-def refused(status: int, text: str) -> Callable[[dict[str, Any]], tuple[int, Any]]:
-    return lambda body: (status, {"error": text})
 
 
 # -- what is sent --------------------------------------------------------------------------------------------------------
@@ -267,99 +230,6 @@ def test_f40_time_out_and_dropped_connection_are_unknown_then_found_filled(drop:
     assert placed.state is UNKNOWN
     assert (looked_up.state, looked_up.qty_e6) == (FILLED, 10_000_000)
     assert len(clob.posts) == 1
-
-
-# -- looking up ----------------------------------------------------------------------------------------------------------
-
-
-def lookup(clob: Clob, one: Any = None, **more: Any) -> Outcome:
-    return run(clob, lambda made: made.lookup(one or order()), **more)
-
-
-def test_f42_delayed_order_stays_unknown_until_it_matched_and_is_never_cancelled() -> None:
-    def mistake(state: str) -> str:
-        return "DELETE /order" if state == "DELAYED" else ""
-
-    clob = Clob()
-    sent = hash_of(order())
-    clob.orders[sent] = {"id": sent, "status": "DELAYED", "size_matched": "0"}
-    assert lookup(clob).state is UNKNOWN
-    assert mistake("DELAYED") == "DELETE /order"  # the venue refuses that, and the order trades
-    assert not [call for call in clob.calls if call.startswith("DELETE")]
-    clob.orders[sent] = {"id": sent, "status": "MATCHED", "size_matched": "10", "associate_trades": ["trade-0"]}
-    clob.trades = [trade(sent, 0, "10", "0.52")]
-    assert lookup(clob).state is FILLED
-
-
-@pytest.mark.parametrize("status", ["LIVE", "MATCHED", "UNMATCHED", "A_NEW_WORD"])
-def test_state_that_settles_nothing_is_unknown(status: str) -> None:
-    clob = Clob()
-    sent = hash_of(order())
-    clob.orders[sent] = {"id": sent, "status": status, "size_matched": "0"}
-    assert lookup(clob).state is UNKNOWN
-
-
-def test_cancelled_order_without_a_match_is_none() -> None:
-    clob = Clob()
-    sent = hash_of(order())
-    clob.orders[sent] = {"id": sent, "status": "CANCELED_MARKET_RESOLVED", "size_matched": "0"}
-    assert lookup(clob).state is NONE
-
-
-def test_absent_order_is_none_only_after_the_wait_and_with_the_balance_from_before() -> None:
-    clob = Clob(refused(500, "order timed out"))
-
-    async def use(made: PolymarketGateway) -> tuple[Outcome, float]:
-        await made.positions()  # what the executor compares at its start
-        await made.place(order())
-        began = asyncio.get_running_loop().time()
-        return await made.lookup(order()), asyncio.get_running_loop().time() - began
-
-    outcome, took = run(clob, use)
-    assert outcome.state is NONE
-    assert took >= 0.15
-
-
-def test_absent_order_stays_unknown_while_its_shares_may_be_there() -> None:
-    clob = Clob(refused(500, "order timed out"))
-
-    async def use(made: PolymarketGateway) -> Outcome:
-        await made.positions()
-        await made.place(order())
-        clob.balances[YES] = 10_000_000
-        await made.positions()  # a read while the outcome is open must not become the balance from before
-        return await made.lookup(order())
-
-    outcome = run(clob, use)
-    assert outcome.state is UNKNOWN
-    assert "balance" in outcome.reason
-
-
-def test_absent_order_after_a_restart_needs_its_age() -> None:
-    young, old = order(created_ms=NOW_MS - 5_000), order(created_ms=NOW_MS - 61_000)
-    outcome = lookup(Clob(), young)
-    assert outcome.state is UNKNOWN
-    assert "5 s old" in outcome.reason
-    assert lookup(Clob(), old).state is NONE
-
-
-def test_absent_order_that_a_trade_names_is_not_none() -> None:
-    old = order(created_ms=NOW_MS - 61_000)
-    clob = Clob()
-    clob.trades = [trade(hash_of(old), 0, "10", "0.52")]
-    assert lookup(clob, old).state is UNKNOWN
-
-
-def test_cursor_that_repeats_ends_and_settles_nothing() -> None:
-    assert lookup(Clob(endless=True), order(created_ms=NOW_MS - 61_000)).state is UNKNOWN
-
-
-def test_look_up_of_an_instrument_that_left_the_catalog_is_unknown() -> None:
-    gone = order()
-    object.__setattr__(gone, "uid", UID + 1)
-    outcome = lookup(Clob(), gone)
-    assert outcome.state is UNKNOWN
-    assert "not listed" in outcome.reason
 
 
 # -- selling -------------------------------------------------------------------------------------------------------------
