@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import uvloop
@@ -33,7 +33,18 @@ from arbpipe.venues.polymarket.feed import PolymarketFeed
 from arbpipe.venues.polymarket.live import PolymarketLive
 from arbpipe.venues.publisher import Publisher
 
-__all__ = ["check_loopback", "endpoints_of", "live_gateways", "run_live_feed", "tls_context"]
+if TYPE_CHECKING:  # the feeds do without wallets
+    from arbpipe.venues.polymarket.signing import OrderSigner
+
+__all__ = [
+    "check_loopback",
+    "endpoints_of",
+    "kalshi_signer",
+    "live_gateways",
+    "polymarket_signer",
+    "run_live_feed",
+    "tls_context",
+]
 
 _TURN_S: Final = 0.02
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -99,6 +110,22 @@ def kalshi_signer(config: Config) -> KalshiSigner:
     return KalshiSigner(config.kalshi.key_id, pem)
 
 
+def polymarket_signer(config: Config) -> OrderSigner:
+    """The signer of the configured Polymarket wallet.
+
+    Raises:
+        EnvironmentRefused: no key, or not a usable one. The message never quotes it.
+    """
+    from arbpipe.venues.polymarket.signing import OrderSigner
+
+    raw = _secret(config.polymarket.private_key_file, "polymarket.private_key_file").strip()
+    try:
+        key = bytes.fromhex(raw.decode("ascii").removeprefix("0x"))
+    except (UnicodeDecodeError, ValueError):
+        raise EnvironmentRefused("polymarket.private_key_file does not hold a private key in hex") from None
+    return OrderSigner(key, funder=config.polymarket.funder, signature_type=config.polymarket.signature_type)
+
+
 def run_live_feed(process: Process) -> None:
     """Run one venue's feed on its sockets until told to stop."""
     uvloop.run(_feed(process))
@@ -161,17 +188,11 @@ def live_gateways(
     """The gateways of both venues, with keys; on loopback only."""
     from arbpipe.venues.kalshi.gateway import KalshiGateway
     from arbpipe.venues.polymarket.gateway import PolymarketGateway
-    from arbpipe.venues.polymarket.signing import OrderSigner
 
     config = process.spec.config
     check_loopback(config)
     tls = tls_context(config)
-    raw = _secret(config.polymarket.private_key_file, "polymarket.private_key_file").strip()
-    try:
-        key = bytes.fromhex(raw.decode("ascii").removeprefix("0x"))
-    except (UnicodeDecodeError, ValueError):
-        raise EnvironmentRefused("polymarket.private_key_file does not hold a private key in hex") from None
-    wallet = OrderSigner(key, funder=config.polymarket.funder, signature_type=config.polymarket.signature_type)
+    wallet = polymarket_signer(config)
     return {
         Venue.KALSHI: KalshiGateway(config.kalshi.rest, kalshi_signer(config), tls),
         Venue.POLYMARKET: PolymarketGateway(

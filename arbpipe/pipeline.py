@@ -74,6 +74,8 @@ class Pipeline:
         self.supervisor: Supervisor
         #: A temporary folder that goes with a run which is aborted or killed: its maker cannot remove it then.
         self.scratch: Path | None = None
+        #: Ends at once what belongs to an aborted run and is no process of the pipeline. It runs in a signal handler.
+        self.on_abort: Callable[[], None] | None = None
         self._interrupted = False
         self._summary: Summary | None = None
 
@@ -96,6 +98,8 @@ class Pipeline:
         if hasattr(self, "supervisor"):
             self.supervisor.kill()
             self.supervisor.stop()
+        if self.on_abort is not None:
+            self.on_abort()
         if hasattr(self, "segment"):
             self._clean()
         self._remove_state()

@@ -1,12 +1,14 @@
 """The simulated venues, as processes of their own: started, watched, restarted, asked for their own statement.
 
 Everything they need is made up on the spot: a throw-away authority, keys, accounts. They listen on loopback only. What they
-print and what they remember lies in one directory.
+print and what they remember lies in one directory, and a directory that holds accounts goes on with them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import secrets
@@ -23,7 +25,7 @@ import msgspec
 
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config, KalshiConfig, NetworkConfig, PolymarketConfig
-from arbpipe.errors import TimedOut
+from arbpipe.errors import EnvironmentRefused, SafetyRefused, TimedOut
 from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_qty_e6
 from arbpipe.identity import Venue, instrument_uid
 from arbpipe.ledger.book import Ledger
@@ -37,6 +39,12 @@ __all__ = ["SimulatedVenues", "statement_differences"]
 
 _READY_S: Final = 20.0
 _AGAIN_S: Final = 0.5
+_LOCK_S: Final = 4.0
+_STATEMENT_S: Final = 10.0
+#: Whose accounts a directory holds: seed and number of events, key id and public key, wallet. Nothing secret.
+_ACCOUNTS: Final = "accounts.json"
+_KALSHI_KEY: Final = "kalshi-key.pem"
+_WALLET_KEY: Final = "polymarket-key.hex"
 _MODULES: Final = {Venue.KALSHI: "arbpipe.sim.kalshi_server", Venue.POLYMARKET: "arbpipe.sim.polymarket_server"}
 
 
@@ -53,38 +61,48 @@ class SimulatedVenues:
         lead_s: float = 4.0,
         cycle_s: float = 20.0,
     ) -> None:
-        """Write authority, keys and configurations to ``directory``; the scenario begins ``lead_s`` from now."""
+        """Write authority, keys and configurations to ``directory``; the scenario begins ``lead_s`` from now.
+
+        A directory that holds accounts goes on with them: the same keys, cash, positions and orders.
+
+        Raises:
+            EnvironmentRefused: its accounts belong to another seed or number of events, or their keys are gone.
+            SafetyRefused: somebody runs the simulated venues of this directory.
+        """
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
         self._processes: dict[Venue, subprocess.Popen[bytes]] = {}
         self._due: dict[Venue, float] = {}
         self.restarts = 0
+        self._lock = _lock(directory)
+        try:
+            self._prepare(seed, events, cash_usd, lead_s, cycle_s)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _prepare(self, seed: int, events: int, cash_usd: int, lead_s: float, cycle_s: float) -> None:
+        directory = self.directory
+        accounts = _known_accounts(directory, seed, events) or _new_accounts(directory, seed, events, cash_usd)
+        self._key_id: str = accounts["kalshi"]["key_id"]
+        self._wallet_address: str = accounts["polymarket"]["address"]
+        # anew each time, because certificates expire: who connects reads ca.pem when it starts
         authority = make_authority(directory / "tls")
         files = authority.issue("venue")
         self._ca = authority.ca_pem
-        self._key_id, kalshi_pem = secrets.token_hex(16), directory / "kalshi-key.pem"
-        public = _kalshi_key(kalshi_pem, ed25519=bool(seed % 2))
-        wallet = directory / "polymarket-key.hex"
-        address = _wallet(wallet)
-        self._wallet_address = address
-        started = time.time_ns() + int(lead_s * 1e9)
-        common = {
+        self._common = {
             "directory": str(directory),
             "seed": seed,
             "events": events,
             "seconds": cycle_s,
-            "started_ns": started,
+            "started_ns": time.time_ns() + int(lead_s * 1e9),
             "speed": 1.0,
             "tls": {"cert": str(files.cert), "key": str(files.key)},
             "faults": {},
         }
-        accounts: dict[Venue, dict[str, Any]] = {
-            Venue.KALSHI: {"key_id": self._key_id, "public_key_pem": public, "cash_usd": cash_usd},
-            Venue.POLYMARKET: {"address": address, "funder": address, "signature_type": 0, "cash_usd": cash_usd},
-        }
+        self._accounts = {venue: accounts[venue.label] for venue in Venue}
         self.cycle_s = cycle_s
         self._ports = dict.fromkeys(Venue, 0)
-        self._common, self._accounts = common, accounts
         scenario = make_scenario(seed=seed, events=events, seconds=cycle_s)
         self.arbitrages = len(scenario.arbitrages)
         self.pairs = directory / "pairs.toml"
@@ -94,19 +112,23 @@ class SimulatedVenues:
     # -- life --------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> SimulatedVenues:
-        for venue in Venue:
-            self._start(venue)
-        deadline = time.monotonic() + _READY_S
-        for venue in Venue:
-            while not self._ready_file(venue).exists():
-                code = self._processes[venue].poll()
-                if code is not None or time.monotonic() > deadline:
-                    self.stop()
-                    raise TimedOut(
-                        f"the simulated {venue.label} did not start (exit code {code}): see {self._log(venue)}"
-                    )
-                time.sleep(0.01)
-            self._ports[venue] = int(self._endpoints(venue)["port"])
+        try:
+            for venue in Venue:
+                self._ready_file(venue).unlink(missing_ok=True)  # a killed venue leaves its own
+                self._start(venue)
+            deadline = time.monotonic() + _READY_S
+            for venue in Venue:
+                while not self._ready_file(venue).exists():
+                    code = self._processes[venue].poll()
+                    if code is not None or time.monotonic() > deadline:
+                        raise TimedOut(
+                            f"the simulated {venue.label} did not start (exit code {code}): see {self._log(venue)}"
+                        )
+                    time.sleep(0.01)
+                self._ports[venue] = int(self._endpoints(venue)["port"])
+        except BaseException:  # also a person's Ctrl-C: nothing may stay behind
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,6 +156,8 @@ class SimulatedVenues:
                 stdout=log,
                 stderr=log,
                 preexec_fn=_die_with_parent,
+                process_group=0,  # Ctrl-C ends who trades first, and the venues after it
+                pass_fds=(self._lock,),  # so the directory is free when the last venue ended, however the command did
             )
 
     def watch(self) -> None:
@@ -154,13 +178,20 @@ class SimulatedVenues:
         return self._processes[venue].pid
 
     def kill(self) -> None:
-        """End both at once."""
+        """End both at once. Safe in a signal handler."""
         for process in self._processes.values():
-            process.kill()
-            process.wait()
+            # not Popen.kill: it takes a lock that the interrupted code may hold
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        for process in self._processes.values():
+            if process.returncode is None:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, 0)
+                process.returncode = -signal.SIGKILL
 
     def stop(self) -> None:
-        """End both; what they remember stays in the directory."""
+        """End both; what they remember stays in the directory. Idempotent."""
         for process in self._processes.values():
             process.terminate()
         for process in self._processes.values():
@@ -169,6 +200,9 @@ class SimulatedVenues:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     # -- for whoever trades with them --------------------------------------------------------------------------------
 
@@ -181,14 +215,14 @@ class SimulatedVenues:
                 rest=kalshi["rest"],
                 ws=kalshi["ws"],
                 key_id=self._key_id,
-                private_key_file=str(self.directory / "kalshi-key.pem"),
+                private_key_file=str(self.directory / _KALSHI_KEY),
             ),
             polymarket=PolymarketConfig(
                 clob=polymarket["clob"],
                 data=polymarket["data"],
                 ws_market=polymarket["ws_market"],
                 ws_user=polymarket["ws_user"],
-                private_key_file=str(self.directory / "polymarket-key.hex"),
+                private_key_file=str(self.directory / _WALLET_KEY),
                 funder=self._wallet_address,
                 signature_type=0,
             ),
@@ -196,13 +230,26 @@ class SimulatedVenues:
         )
 
     def statement(self, venue: Venue) -> dict[str, Any]:
-        """The venue's own statement of the account: cash, positions, fills."""
-        endpoints = self._endpoints(venue)
-        url = f"https://127.0.0.1:{endpoints['port']}/sim/statement"
+        """The venue's own statement of the account: cash, positions, fills.
+
+        Raises:
+            TimedOut: the venue did not answer; one that is being started again is waited for.
+        """
         context = ssl.create_default_context(cafile=str(self._ca))
-        with urllib.request.urlopen(url, context=context, timeout=5) as answer:
-            statement: dict[str, Any] = json.loads(answer.read())
-        return statement
+        deadline = time.monotonic() + _STATEMENT_S
+        while True:
+            url = f"https://127.0.0.1:{self._ports[venue]}/sim/statement"
+            try:
+                with urllib.request.urlopen(url, context=context, timeout=5) as answer:
+                    statement: dict[str, Any] = json.loads(answer.read())
+                return statement
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise TimedOut(
+                        f"the simulated {venue.label} states no account at {url} ({error}): see {self._log(venue)}"
+                    ) from None
+            self.watch()
+            time.sleep(0.05)
 
 
 def statement_differences(ledger: Ledger, venues: SimulatedVenues) -> list[str]:
@@ -265,6 +312,72 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def _die_with_parent() -> None:
     """In the child before exec: SIGTERM when whoever started it is gone, so that no venue outlives a killed demo."""
     _libc.prctl(1, signal.SIGTERM, 0, 0, 0)
+
+
+def _lock(directory: Path) -> int:
+    """The right to run the venues of a directory, as a descriptor that they inherit and thereby hold."""
+    path = directory / "venues.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # venues whose command was killed end within a moment
+            if time.monotonic() < deadline:
+                time.sleep(0.02)
+                continue
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            raise SafetyRefused(
+                f"the simulated venues in {directory} are run by pid {holder or 'unknown'}: stop that process first, "
+                "or name another directory"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+        return fd
+
+
+def _known_accounts(directory: Path, seed: int, events: int) -> dict[str, Any] | None:
+    """The accounts that a directory holds, ``None`` when it is new."""
+    path = directory / _ACCOUNTS
+    try:
+        known: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        left = [each.name for each in directory.glob("*.sqlite")]
+        if left:
+            raise EnvironmentRefused(
+                f"{directory} holds {', '.join(sorted(left))} without {_ACCOUNTS}, which says whose accounts they are: "
+                "name another directory, or remove them"
+            ) from None
+        return None
+    except (OSError, ValueError) as error:
+        raise EnvironmentRefused(f"{path} cannot be read ({error}): name another directory, or remove it") from None
+    if (known["seed"], known["events"]) != (seed, events):
+        raise EnvironmentRefused(
+            f"{directory} holds accounts of seed {known['seed']} with {known['events']} events, not of seed {seed} with "
+            f"{events}: give --seed {known['seed']} --events {known['events']} to go on with them, or name another directory"
+        )
+    for key in (_KALSHI_KEY, _WALLET_KEY):
+        if not (directory / key).is_file():
+            raise EnvironmentRefused(f"{directory} holds accounts, but not their key {key}: name another directory")
+    return known
+
+
+def _new_accounts(directory: Path, seed: int, events: int, cash_usd: int) -> dict[str, Any]:
+    """Make keys, and write down last whose accounts these are: a directory holds accounts whole or not at all."""
+    public = _kalshi_key(directory / _KALSHI_KEY, ed25519=bool(seed % 2))
+    address = _wallet(directory / _WALLET_KEY)
+    accounts = {
+        "seed": seed,
+        "events": events,
+        "kalshi": {"key_id": secrets.token_hex(16), "public_key_pem": public, "cash_usd": cash_usd},
+        "polymarket": {"address": address, "funder": address, "signature_type": 0, "cash_usd": cash_usd},
+    }
+    draft = directory / f".{_ACCOUNTS}"
+    draft.write_text(json.dumps(accounts), encoding="utf-8")
+    draft.replace(directory / _ACCOUNTS)
+    return accounts
 
 
 def _kalshi_key(path: Path, *, ed25519: bool) -> str:

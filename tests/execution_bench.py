@@ -156,6 +156,11 @@ class FakeGateway:
     crash: Crash = field(default_factory=Crash)
     sent: list[Order] = field(default_factory=list)
 
+    @property
+    def sent_ns(self) -> int:
+        """Nothing is ever written."""
+        return 0
+
     async def open(self) -> None:
         """Nothing to open."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 from arbpipe.cli.common import emit_json, json_option, say, styled
 from arbpipe.cli.replay import outcome_code, run_session
 from arbpipe.cli.summary import near_miss_lines, summary_lines
+from arbpipe.errors import EnvironmentRefused
 
 __all__ = ["command"]
 
@@ -47,7 +49,11 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
     from arbpipe.shm.segment import Mode
     from arbpipe.simulated import SimulatedVenues, statement_differences
 
+    if record is not None and any(record.glob("*.jsonl")):
+        raise EnvironmentRefused(f"{record} holds recordings already, of other books: name a new folder")
     remove_dead_instances()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _cut_short)  # until there is a pipeline that can end in order
     with tempfile.TemporaryDirectory(prefix=TEMPORARY_DEMO) as scratch:
         kept = state or Path(scratch) / "state"
         with SimulatedVenues((kept / "venues").resolve(), seed=seed, events=events) as venues:
@@ -67,6 +73,7 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
                 differences=lambda ledger: statement_differences(ledger, venues),
             )
             pipeline.scratch = Path(scratch)
+            pipeline.on_abort = venues.kill
             say(f"arbpipe DEMO  core: {CORE}")
             say(f"seed {seed}: {events} events, {venues.arbitrages} arbitrages planned every {venues.cycle_s:g} s")
             show = None if as_json else _screen()
@@ -87,6 +94,13 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
     click.echo("\nnext: arbpipe sim my-venues")
     click.echo("      and in another terminal: arbpipe run --live --config my-venues/arbpipe.toml")
     return outcome_code(values, interrupted)
+
+
+def _cut_short(_number: int, _frame: object) -> None:
+    """Give up while the venues start or end: once, so that what is there can be removed."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _story(pipeline: Any) -> list[str]:

@@ -40,8 +40,9 @@ def command(
     accepts venues on loopback only (`arbpipe sim`): the checks that real money needs do not exist yet.
     """
     from arbpipe.cli.summary import summary_lines
+    from arbpipe.clock import wall_ns
     from arbpipe.config import find_config, load
-    from arbpipe.live import check_loopback, kalshi_signer
+    from arbpipe.live import check_loopback, kalshi_signer, polymarket_signer, tls_context
     from arbpipe.pipeline import LiveRun
     from arbpipe.shm.core import CORE
     from arbpipe.shm.segment import Mode
@@ -52,11 +53,16 @@ def command(
         if not config.executor.live:
             raise SafetyRefused("--live needs executor.live = true in the configuration as well")
         check_loopback(config)
-    kalshi_signer(config)  # Kalshi's market data needs a key too: better said now than by a feed that keeps failing
+    # better said now than by a process that keeps failing; Kalshi's market data needs a key too
+    kalshi_signer(config)
+    tls_context(config)
+    if not paper:
+        polymarket_signer(config)
     pairs = loaded.resolve(config.paths.pairs)
     if not pairs.is_file():
         raise EnvironmentRefused(f"no pairs file at {pairs}: write one (docs/pairs-toml.md) or set paths.pairs")
     state = loaded.resolve(config.paths.state)
+    began_ns = wall_ns()
     pipeline = LiveRun(
         config,
         pairs,
@@ -66,7 +72,7 @@ def command(
         state=state,
         segment=segment,
         record=record,
-        differences=_last_reconciliation,
+        differences=lambda ledger: _last_reconciliation(ledger, began_ns),
         seconds=seconds,
     )
     say(f"arbpipe {pipeline.mode_name}  core: {CORE}  ledger {pipeline.spec.ledger_path()}")
@@ -79,12 +85,12 @@ def command(
     return outcome_code(values, False)  # a person ends it: that is how it is meant to end
 
 
-def _last_reconciliation(ledger: Any) -> list[str]:
-    """What the executor found when it compared the ledger with the venues at its end."""
+def _last_reconciliation(ledger: Any, since_ns: int) -> list[str]:
+    """What the executor found when it compared the ledger with the venues at its end; an earlier run's word does not count."""
     import msgspec
 
     row = ledger.store.db.execute(
-        "SELECT body FROM events WHERE kind = 'reconciled' ORDER BY seq DESC LIMIT 1"
+        "SELECT body FROM events WHERE kind = 'reconciled' AND at_ns >= ? ORDER BY seq DESC LIMIT 1", (since_ns,)
     ).fetchone()
     if row is None:
         return ["the executor ended before it could compare the ledger with the venues"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from arbpipe.cli.common import emit_json, json_option, say
-from arbpipe.errors import EnvironmentRefused
 
 __all__ = ["command"]
 
@@ -26,7 +25,7 @@ def command(directory: Path, seed: int, events: int, seconds: float | None, as_j
     """Start the simulated venues alone, for people who write bots; what they need to connect lies in DIRECTORY.
 
     Two real servers on loopback: TLS, REST, WebSockets, signatures verified. DIRECTORY gets keys, ca.pem, pairs.toml, and an
-    arbpipe.toml with which `arbpipe run --live` trades with them.
+    arbpipe.toml with which `arbpipe run --live` trades with them. A directory that holds accounts goes on with them.
     """
     from arbpipe.config import Config, to_toml
     from arbpipe.simulated import SimulatedVenues
@@ -39,8 +38,6 @@ def command(directory: Path, seed: int, events: int, seconds: float | None, as_j
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    if (directory / "kalshi.json").exists():
-        raise EnvironmentRefused(f"{directory} holds the accounts of earlier simulators: name a new directory")
     with SimulatedVenues(directory.resolve(), seed=seed, events=events) as venues:
         config = venues.configured(Config())
         import msgspec

@@ -53,13 +53,11 @@ def worst_loss_e6(basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> 
     A partly filled leg lies between not filled and filled, and the loss is linear in each leg, so in each state the worst
     is every leg filled that costs more than it pays there at least, and no other.
     """
-    return max(
+    worst_e8 = max(
         (
-            sum(
-                max(0, holding.cost_e6 - holding.size_e2 * payoffs[holding.claim][0][state] // 100)
-                for holding in basket
-            )
+            sum(max(0, 100 * each.cost_e6 - each.size_e2 * payoffs[each.claim][0][state]) for each in basket)
             for state in range(regular)
         ),
         default=0,
     )
+    return -(-worst_e8 // 100)

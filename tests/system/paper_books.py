@@ -14,13 +14,13 @@ Fill = tuple[str, int, int, int, int, int]
 
 
 @contextmanager
-def opened_database(state: Path, kind: str, mode: str = "demo") -> Iterator[sqlite3.Connection]:
+def opened_database(state: Path, kind: str, mode: str = "replay") -> Iterator[sqlite3.Connection]:
     """``ledger`` or ``paper-venue`` of a state folder, read-only."""
     with closing(sqlite3.connect(f"file:{state / f'{kind}-{mode}.sqlite'}?mode=ro", uri=True)) as database:
         yield database
 
 
-def fills_of_venue(state: Path, mode: str = "demo") -> list[Fill]:
+def fills_of_venue(state: Path, mode: str = "replay") -> list[Fill]:
     """(fill id, quantity, price, fee, cash, released) of every order the paper venue executed."""
     found = []
     with opened_database(state, "paper-venue", mode) as database:
@@ -39,7 +39,7 @@ def fills_of_venue(state: Path, mode: str = "demo") -> list[Fill]:
     return sorted(found)
 
 
-def fills_of_ledger(state: Path, mode: str = "demo") -> list[Fill]:
+def fills_of_ledger(state: Path, mode: str = "replay") -> list[Fill]:
     """The same, as the ledger booked it."""
     with opened_database(state, "ledger", mode) as database:
         return sorted(
@@ -47,7 +47,7 @@ def fills_of_ledger(state: Path, mode: str = "demo") -> list[Fill]:
         )
 
 
-def sent_twice(state: Path, mode: str = "demo") -> list[str]:
+def sent_twice(state: Path, mode: str = "replay") -> list[str]:
     """Client ids that the paper venue has more than once, or that the ledger never meant to send."""
     with opened_database(state, "paper-venue", mode) as database:
         executed = [row[0] for row in database.execute("SELECT client_id FROM orders")]
@@ -56,7 +56,7 @@ def sent_twice(state: Path, mode: str = "demo") -> list[str]:
     return sorted({each for each in executed if executed.count(each) > 1 or each not in meant})
 
 
-def attempted_events(state: Path, mode: str = "demo") -> list[tuple[int, str, str]]:
+def attempted_events(state: Path, mode: str = "replay") -> list[tuple[int, str, str]]:
     """(CLOCK_REALTIME ns, event, cover) of every attempt, oldest first."""
     with opened_database(state, "ledger", mode) as database:
         return database.execute("SELECT opened_ns, event, cover FROM attempts ORDER BY opened_ns").fetchall()

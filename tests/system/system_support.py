@@ -154,8 +154,8 @@ class Box:
         own = {"HOME": str(self.home), "TMPDIR": str(self.tmp), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         return {**kept, **own, **(more or {})}
 
-    def start(self, *args: object, env: Mapping[str, str] | None = None) -> Running:
-        """Start ``python -m arbpipe …``."""
+    def start(self, *args: object, env: Mapping[str, str] | None = None, group: bool = False) -> Running:
+        """Start ``python -m arbpipe …``; with ``group`` as a terminal does it, in a process group of its own."""
         number = next(self._names)
         out, err = self.folder / f"{number}.out", self.folder / f"{number}.err"
         with open(out, "wb") as stdout, open(err, "wb") as stderr:
@@ -166,6 +166,7 @@ class Box:
                 stderr=stderr,
                 cwd=self.work,
                 env=self.environment(env),
+                process_group=0 if group else None,
             )
         running = Running(process, out, err)
         self._running.append(running)
@@ -174,6 +175,19 @@ class Box:
     def run(self, *args: object, env: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Done:
         """Run it to its end."""
         return self.start(*args, env=env).wait(timeout_s)
+
+    def sample(self, *, seconds: float, events: int = 8, seed: int = 1) -> Path:
+        """A folder with a seeded sample, written once."""
+        folder = self.work / f"sample-{seed}-{events}-{seconds:g}"
+        if not folder.exists():
+            made = self.run("sample", folder, "--seed", seed, "--events", events, "--seconds", seconds)
+            assert made.code == 0, made.err
+        return folder
+
+    def paper(self, *more: object, seconds: float, events: int = 8, seed: int = 1) -> Running:
+        """Start the pipeline on paper at real speed: a sample's frames come as a venue would send them."""
+        sample = self.sample(seconds=seconds, events=events, seed=seed)
+        return self.start("replay", sample, "--speed", 1, *more)
 
     def status(self, directory: Path) -> Done:
         """``status --json`` of one segment."""

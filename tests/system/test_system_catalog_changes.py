@@ -115,7 +115,7 @@ def test_changes_of_the_pairs_file_take_effect_while_everything_runs(box: Box) -
     done = replay.wait(40)
     assert done.code == 0, done.err
     assert (done.json["unresolved"], done.json["ledger_matches_venues"]) == (0, True)
-    attempted = [event for _, event, _ in attempted_events(run.state, "replay")]
+    attempted = [event for _, event, _ in attempted_events(run.state)]
     assert gone not in attempted
     assert added in attempted
     assert set(attempted) > {added}, "nothing else went on"
@@ -127,19 +127,19 @@ def test_the_untouched_sample_attempts_what_the_change_revoked(box: Box) -> None
     late = [each for each in run.planned if each["tails"] == "none" and each["start_ns"] > 5_000_000_000]
     done = box.run("replay", run.sample, "--state", run.state, "--json")
     assert done.code == 0, done.err
-    assert late[0]["event"] in [event for _, event, _ in attempted_events(run.state, "replay")]
+    assert late[0]["event"] in [event for _, event, _ in attempted_events(run.state)]
 
 
 def test_a_relation_that_is_revoked_while_its_edge_stands_is_attempted_no_further(box: Box) -> None:
     run = Changing(box, seed=3)
     replay = run.start()
     wait_for("the first attempt", lambda: status(box, run.segment)["counts"]["attempts"] > 0, 15.0)
-    first = attempted_events(run.state, "replay")[0][1]
+    first = attempted_events(run.state)[0][1]
     put(run.pairs, without_event(run.text, first))
     wait_for("the generation without it", lambda: run.generation() == 2, 2.0)
-    count = [event for _, event, _ in attempted_events(run.state, "replay")].count(first)
+    count = [event for _, event, _ in attempted_events(run.state)].count(first)
     done = replay.wait(40)
     assert (done.code, done.json["unresolved"]) == (0, 0), done.err
-    attempted = [event for _, event, _ in attempted_events(run.state, "replay")]
+    attempted = [event for _, event, _ in attempted_events(run.state)]
     assert attempted.count(first) == count
     assert set(attempted) > {first}

@@ -28,23 +28,23 @@ def back(health: dict[str, Any], before: dict[str, Any]) -> bool:
     )
 
 
-def kill_and_wait(demo: Running, role: str) -> None:
+def kill_and_wait(replay: Running, role: str) -> None:
     """SIGKILL a role; it is back within a second, and opportunities (of the executor: attempts) go on within ten."""
-    health = demo.healthy()
+    health = replay.healthy()
     before, counts = line_of(health, role), health["counts"]
     allowed = 1.0 * slowness()
     os.kill(before["pid"], signal.SIGKILL)
-    demo.until(f"{role} back in RUN", lambda now: back(now, before), allowed)
+    replay.until(f"{role} back in RUN", lambda now: back(now, before), allowed)
     what = "attempts" if role == "executor" else "opportunities"
-    demo.until(f"{what} after {role} was killed", lambda now: bool(now["counts"][what] > counts[what]), 10.0)
+    replay.until(f"{what} after {role} was killed", lambda now: bool(now["counts"][what] > counts[what]), 10.0)
 
 
 def test_every_killed_process_is_back_within_a_second_and_nothing_is_taken_twice(box: Box) -> None:
     state = box.work / "state"
-    demo = box.start("demo", "--seconds", 14, "--events", 40, "--json", "--state", state)
+    replay = box.paper("--json", "--state", state, seconds=14, events=40)
     for role in KILLED:
-        kill_and_wait(demo, role)
-    done = demo.wait(40)
+        kill_and_wait(replay, role)
+    done = replay.wait(40)
     assert done.code == 0, done.err
     summary = done.json
     assert summary["restarts"] == len(KILLED)
@@ -58,20 +58,20 @@ def test_every_killed_process_is_back_within_a_second_and_nothing_is_taken_twice
 
 
 def test_a_frozen_detector_is_shown_killed_and_restarted(box: Box) -> None:
-    demo = box.start("demo", "--seconds", 7, "--json")
-    before = line_of(demo.healthy(), "detector")
+    replay = box.paper("--json", seconds=7)
+    before = line_of(replay.healthy(), "detector")
     allowed = slowness()
     os.kill(before["pid"], signal.SIGSTOP)
     began = time.monotonic()
-    shown = demo.until(
+    shown = replay.until(
         "status that shows the frozen detector",
         lambda now: any(problem.startswith("detector hangs") for problem in now["problems"]),
         2.0,
     )
     assert line_of(shown, "detector")["pid"] == before["pid"]
     assert shown["healthy"] is False
-    demo.until("a new detector", lambda now: back(now, before), 2.0 + allowed - (time.monotonic() - began))
-    demo.healthy()
-    done = demo.wait(30)
+    replay.until("a new detector", lambda now: back(now, before), 2.0 + allowed - (time.monotonic() - began))
+    replay.healthy()
+    done = replay.wait(30)
     assert (done.code, done.json["restarts"]) == (0, 1), done.err
     assert box.remains() == []

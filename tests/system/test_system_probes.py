@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 @dataclass(frozen=True)
 class Trading:
     box: Box
-    demo: Running
+    replay: Running
     state: Path
     segment: Path
     attempt: str
@@ -32,11 +32,11 @@ class Trading:
 
 @pytest.fixture(scope="module")
 def trading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trading]:
-    """A demo that closed an attempt with balanced sets, and goes on."""
+    """A replay at real speed that closed an attempt with balanced sets, and goes on."""
     with opened(tmp_path_factory.mktemp("probes") / "box") as box:
         state = box.work / "state"
-        demo = box.start("demo", "--seconds", 60, "--events", 40, "--json", "--state", state)
-        demo.healthy()
+        replay = box.paper("--json", "--state", state, seconds=60, events=40)
+        replay.healthy()
 
         def closed() -> tuple[str, str, str] | None:
             with opened_database(state, "ledger") as database:
@@ -46,19 +46,19 @@ def trading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trading]:
                 return found
 
         attempt, event, cover = wait_for("a closed attempt", closed, 20.0)
-        yield Trading(box, demo, state, demo.directory(), attempt, event, cover)
-        demo.send(signal.SIGINT)
-        assert demo.wait(15).code == 130, demo.stderr
+        yield Trading(box, replay, state, replay.directory(), attempt, event, cover)
+        replay.send(signal.SIGINT)
+        assert replay.wait(15).code == 130, replay.stderr
         assert box.remains() == []
 
 
 def test_status_of_a_trading_pipeline_is_healthy_and_complete(trading: Trading) -> None:
-    trading.demo.healthy()
+    trading.replay.healthy()
     said = trading.box.status(trading.segment)
     assert said.code == 0, said.out
     health: dict[str, Any] = said.json
-    assert (health["mode"], health["generation"], health["problems"]) == ("DEMO", 1, [])
-    assert line_of(health, "supervisor")["pid"] == trading.demo.pid
+    assert (health["mode"], health["generation"], health["problems"]) == ("REPLAY", 1, [])
+    assert line_of(health, "supervisor")["pid"] == trading.replay.pid
     assert all(each["alive"] and each["state"] == "RUN" and each["rss_mb"] > 1 for each in health["processes"])
     assert {each["state"] for each in health["connections"]} == {"live"}
     assert health["venues"] == {"kalshi": "trading", "polymarket": "trading"}
@@ -68,7 +68,7 @@ def test_status_of_a_trading_pipeline_is_healthy_and_complete(trading: Trading) 
 def test_status_for_people_fits_80_columns_and_is_plain(trading: Trading) -> None:
     done = trading.box.run("status", "--segment", trading.segment)
     first, *rest = done.out.splitlines()
-    assert first == f"arbpipe DEMO healthy  {trading.segment}"
+    assert first == f"arbpipe REPLAY healthy  {trading.segment}"
     assert max(map(len, rest)) <= 80
     assert "\x1b" not in done.out
     assert len(done.out.splitlines()) <= 24
@@ -129,7 +129,7 @@ def test_why_of_nonsense_is_a_usage_error(trading: Trading) -> None:
 
 
 def test_why_reads_a_ledger_without_a_pipeline(trading: Trading) -> None:
-    ledger = trading.state / "ledger-demo.sqlite"
+    ledger = trading.state / "ledger-replay.sqlite"
     done = trading.box.run("why", trading.attempt, "--ledger", ledger, "--json")
     assert (done.code, done.json["attempt"]) == (0, trading.attempt), done.err
     assert trading.attempt in {row[0] for row in attempts(trading.state)}

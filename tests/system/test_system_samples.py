@@ -115,7 +115,7 @@ def test_a_replay_for_people_says_the_same_as_the_json(box: Box, replayed: dict[
     assert done.code == 0, done.err
     again = sample.done.json
     assert f"{again['frames']} frames, {again['instruments']} instruments, {again['covers']} covers" in done.out
-    assert "the ledger and the paper venue agree: difference 0" in done.out
+    assert "the ledger and the venues' own books agree: difference 0" in done.out
     assert "\x1b" not in done.out + done.err
     assert max(map(len, done.out.splitlines())) <= 80
     assert re.search(r"^frame to row +\d+ ", done.out, re.MULTILINE)

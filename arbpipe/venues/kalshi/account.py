@@ -14,7 +14,7 @@ from typing import Final
 from arbpipe.clock import stamp_ns
 from arbpipe.errors import ArbpipeError
 from arbpipe.fixedpoint import FixedPointError, parse_money_e6, parse_price_e4, parse_qty_e6
-from arbpipe.identity import instrument_uid
+from arbpipe.identity import Side, instrument_uid
 from arbpipe.venues.base import Order, Outcome, OutcomeState, Position
 from arbpipe.venues.kalshi.netting import NetPositions, VenueFill, buys_yes
 from arbpipe.venues.kalshi.rest import (
@@ -185,6 +185,11 @@ class KalshiAccount:
                     yield each.ticker, parse_qty_e6(each.position_fp)
                 except FixedPointError as error:
                     raise VenueRefused(f"kalshi's position in {each.ticker} cannot be read: {error}") from None
+
+    def holds(self, order: Order) -> bool:
+        """Whether the market's signed position still holds what a sale would sell: netting may have paid it out."""
+        position = self._net.position_e6(order.native_id)
+        return (position if order.side is Side.YES else -position) >= order.size_e2 * 10_000
 
     async def cash_e6(self) -> int:
         """The account's cash over all shards, as the venue states it.

@@ -196,7 +196,8 @@ class KalshiGateway:
                 price=format_price(price),
                 time_in_force="immediate_or_cancel",
                 self_trade_prevention_type="taker_at_cross",
-                reduce_only=order.reduce_only,
+                # what was netted against another lot is not there to be reduced: selling it is buying the other side back
+                reduce_only=order.reduce_only and self._account.holds(order),
                 exchange_index=shard,
             )
         )

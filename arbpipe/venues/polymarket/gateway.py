@@ -13,7 +13,7 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -276,8 +276,8 @@ class PolymarketGateway:
             return None
         fills = fills_of(trades, is_buy=order.action is Action.BUY, fee=prepared.fee, dollars_e6=dollars_e6)
         self._account.traded(prepared.token, order.action is Action.BUY, trades.values())
-        failed = sum(each.status is TradeStatus.FAILED for each in trades.values())
-        return _filled(fills, prepared.shares_e6, failed)
+        failed = tuple(each.trade_id for each in trades.values() if each.status is TradeStatus.FAILED)
+        return replace(_filled(fills, prepared.shares_e6, len(failed)), reverted=failed)
 
     async def lookup(self, order: Order) -> Outcome:
         """What became of an order, by its hash; takes up to ``Patience.lookup`` seconds.
