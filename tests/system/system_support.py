@@ -6,9 +6,11 @@ Every wait has a deadline. Deadlines that the design promises are stretched by h
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +25,7 @@ import psutil
 from arbpipe.cli.health import health_of
 from arbpipe.errors import ArbpipeError
 
-__all__ = ["ROOT", "Box", "Done", "Running", "instances", "line_of", "opened", "slowness", "wait_for"]
+__all__ = ["ROOT", "Box", "Done", "Running", "instances", "line_of", "opened", "protected", "slowness", "wait_for"]
 
 ROOT = Path(__file__).resolve().parents[2]
 _USUAL_START_S = 0.30
@@ -52,6 +54,14 @@ def wait_for(what: str, condition: Callable[[], T | None], timeout_s: float) -> 
 def instances(pid: int | str = "*") -> list[Path]:
     """Directories under /dev/shm that a demo or replay with this pid made."""
     return sorted(Path(f"/dev/shm/arbpipe-{os.getuid()}").glob(f"*-{pid}-*"))
+
+
+@contextmanager
+def protected(directory: Path) -> Iterator[None]:
+    """Hold a lock of no role in a segment's directory: another run that starts meanwhile does not clear it away."""
+    with open(directory / "lock.witness", "wb") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        yield
 
 
 def line_of(health: Mapping[str, Any], role: str) -> dict[str, Any]:

@@ -121,12 +121,20 @@ def test_every_side_is_an_order_on_the_yes_book(side: Side, action: Action, book
 
 def test_reduce_only_and_the_shard_are_sent_where_they_are_known() -> None:
     venue = ScriptedKalshi()
+    venue.positions = [{"ticker": TICKER, "position_fp": "1000.00"}]
     placed(venue, order(action=Action.SELL, reduce_only=True), shard_of=lambda uid: 3)
     (sent,) = venue.posts()
     assert (sent["reduce_only"], sent["exchange_index"]) == (True, 3)
     venue = ScriptedKalshi()
     placed(venue, shard_of=lambda uid: None)
     assert not {"reduce_only", "exchange_index"} & venue.posts()[0].keys()
+
+
+def test_a_sale_of_what_was_netted_is_not_reduce_only() -> None:
+    """Netting paid the pair out: selling it buys the other side back, and reduce_only would cap that to nothing."""
+    venue = ScriptedKalshi()
+    placed(venue, order(action=Action.SELL, reduce_only=True))
+    assert "reduce_only" not in venue.posts()[0]
 
 
 @pytest.mark.parametrize(
