@@ -12,6 +12,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from arbpipe.sim.exchange import LevelChange
+from arbpipe.sim.framing import Framer
 from arbpipe.sim.kalshi_account import Observer
 from arbpipe.sim.kalshi_catalog import Catalog
 from arbpipe.sim.kalshi_session import Session
@@ -23,6 +24,7 @@ PING_SECONDS: Final = 10.0
 PING_PAYLOAD: Final = b"heartbeat"
 #: Frames a slow reader may leave unread before its subscriptions end.
 MOST_PENDING: Final = 20_000
+_TOGETHER: Final = 8
 _MOST_COMMAND_BYTES: Final = 1 << 20
 
 
@@ -83,11 +85,12 @@ class _Outbox:
         self.overflowed = self.overflowed or len(self._frames) > MOST_PENDING
         self._ready.set()
 
-    async def drain(self, socket: web.WebSocketResponse) -> None:
+    async def drain(self, framer: Framer) -> None:
         while True:
             await self._ready.wait()
             while self._frames:
-                await socket.send_str(self._frames.popleft())
+                together = [self._frames.popleft() for _ in range(min(len(self._frames), _TOGETHER))]
+                await framer.send(together)
             self._ready.clear()
 
 
@@ -106,7 +109,7 @@ async def serve_socket(
     outbox = _Outbox()
     session = Session(catalog, user_id, outbox.put, now_us, hub.clock_of)
     hub.sessions.add(session)
-    pumps = [asyncio.create_task(outbox.drain(socket)), asyncio.create_task(_ping(socket))]
+    pumps = [asyncio.create_task(outbox.drain(Framer(request, len(hub.sessions)))), asyncio.create_task(_ping(socket))]
     try:
         async for message in socket:
             if message.type is WSMsgType.TEXT:

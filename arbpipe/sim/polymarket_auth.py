@@ -48,13 +48,21 @@ _UNAUTHORIZED: Final = "Unauthorized/Invalid api key"
 
 
 class VenueError(Exception):
-    """A refusal as the venue sends it: an HTTP status, the text of ``error``, and members beside it."""
+    """A refusal as the venue sends it: an HTTP status, the text of ``error``, members beside it, and headers."""
 
-    def __init__(self, status: int, message: str, extra: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        extra: Mapping[str, object] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.extra = dict(extra or {})
+        self.headers = dict(headers or {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from arbpipe.sim.polymarket_auth import Credentials, VenueError, new_credentials, recover_wallet, verify_request
+from arbpipe.sim.polymarket_limits import Kind
 from arbpipe.sim.polymarket_orders import EXCHANGE, EXCHANGE_V3, NEG_RISK_EXCHANGE, parse_request
 from arbpipe.sim.polymarket_shapes import order_json, refused, trade_json
 from arbpipe.sim.polymarket_trading import Exchange
@@ -28,6 +29,8 @@ _END: Final = "LTE="
 _PAGE: Final = 100
 _MOST_ORDERS: Final = 15
 _MOST_CANCELS: Final = 1_000
+#: How many orders these cancel is known afterwards; so many tokens they cost besides the one they begin with.
+_CANCELS_BY_RULE: Final = ("/cancel-all", "/cancel-market-orders")
 _UNLIMITED: Final = str((1 << 256) - 1)
 _EXCHANGES: Final = (EXCHANGE, NEG_RISK_EXCHANGE, EXCHANGE_V3)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -40,7 +43,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except VenueError as error:
-        return web.json_response({"error": error.message, **error.extra}, status=error.status)
+        return web.json_response({"error": error.message, **error.extra}, status=error.status, headers=error.headers)
     except web.HTTPException as error:
         return web.json_response({"error": f"{error.reason}: {request.method} {request.path}"}, status=error.status)
     except Exception:
@@ -93,12 +96,6 @@ class ClobRoutes:
             ("GET", "/auth/api-keys", lambda caller, request, body: self._keys(caller)),
             ("DELETE", "/auth/api-key", lambda caller, request, body: self._delete_key(caller)),
             ("GET", "/auth/ban-status/closed-only", lambda caller, request, body: {"closed_only": False}),
-            ("POST", "/order", lambda caller, request, body: self._exchange.place(caller, parse_request(body))),
-            ("POST", "/orders", self._place_many),
-            ("DELETE", "/order", self._cancel_one),
-            ("DELETE", "/orders", self._cancel_many),
-            ("DELETE", "/cancel-all", lambda caller, request, body: self._exchange.cancel_all(caller.key)),
-            ("DELETE", "/cancel-market-orders", self._cancel_market),
             ("GET", "/data/orders", self._orders),
             ("GET", "/data/order/{id}", self._order),
             ("GET", "/data/trades", self._trades),
@@ -107,25 +104,65 @@ class ClobRoutes:
             ("POST", "/v1/heartbeats", self._heartbeat),
             ("GET", "/v1/user/rate-limit-tier", lambda caller, request, body: {"tier": "Standard"}),
         ]
+        limited: list[tuple[str, str, Private]] = [
+            ("POST", "/order", lambda caller, request, body: self._exchange.place(caller, parse_request(body))),
+            ("POST", "/orders", self._place_many),
+            ("DELETE", "/order", self._cancel_one),
+            ("DELETE", "/orders", self._cancel_many),
+            ("DELETE", "/cancel-all", lambda caller, request, body: self._exchange.cancel_all(caller.key)),
+            ("DELETE", "/cancel-market-orders", self._cancel_market),
+        ]
         for method, path, handler in public:
             app.router.add_route(method, path, handler)
         for method, path, answer in private:
             app.router.add_route(method, path, self._guarded(answer))
+        for method, path, answer in limited:
+            app.router.add_route(method, path, self._limited(answer))
+
+    async def _verified(self, request: web.Request) -> tuple[Credentials, Any]:
+        """Whose request it is, by its L2 signature, and its body."""
+        body = await request.read()
+        caller = verify_request(
+            request.headers,
+            request.method,
+            request.rel_url.raw_path,
+            body,
+            self._store.key,
+            self._exchange.now_ms() / 1_000,
+        )
+        return caller, _parsed(body)
 
     def _guarded(self, answer: Private) -> Handler:
         """A handler that answers only a request with a valid L2 signature."""
 
         async def handler(request: web.Request) -> web.Response:
-            body = await request.read()
-            caller = verify_request(
-                request.headers,
-                request.method,
-                request.rel_url.raw_path,
-                body,
-                self._store.key,
-                self._exchange.now_ms() / 1_000,
-            )
-            return web.json_response(answer(caller, request, _parsed(body)))
+            caller, body = await self._verified(request)
+            return web.json_response(answer(caller, request, body))
+
+        return handler
+
+    def _limited(self, answer: Private) -> Handler:
+        """As :meth:`_guarded`, and the signer pays for the request before anything is done; a batch costs its length."""
+
+        async def handler(request: web.Request) -> web.Response:
+            caller, body = await self._verified(request)
+            limits = self._exchange.limits
+            if limits is None:
+                return web.json_response(answer(caller, request, body))
+            kind = Kind.CANCEL if request.method == "DELETE" else Kind.ORDER
+            most = _MOST_CANCELS if kind is Kind.CANCEL else _MOST_ORDERS
+            # a batch of a wrong length is refused for that, not for what it would cost
+            tokens = len(body) if isinstance(body, list) and 0 < len(body) <= most else 1
+            now_ms = self._exchange.now_ms()
+            headers = limits.charge(caller.signer, kind, tokens, now_ms)
+            try:
+                answered = answer(caller, request, body)
+            except VenueError as error:
+                error.headers |= headers
+                raise
+            if request.path in _CANCELS_BY_RULE and isinstance(answered, dict):
+                headers = limits.debit(caller.signer, len(answered["canceled"]), now_ms)
+            return web.json_response(answered, headers=headers)
 
         return handler
 

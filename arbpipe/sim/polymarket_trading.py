@@ -17,6 +17,7 @@ from arbpipe.sim.polymarket_auth import Credentials, VenueError
 from arbpipe.sim.polymarket_books import Frame, MarketView
 from arbpipe.sim.polymarket_checks import NO_MONEY, check_expiration, verified_id
 from arbpipe.sim.polymarket_fills import fills_of, most_needed_e6
+from arbpipe.sim.polymarket_limits import SignerLimits
 from arbpipe.sim.polymarket_orders import OrderRequest, OrderType, Terms, terms_of
 from arbpipe.sim.polymarket_shapes import order_event, posted, trade_event
 from arbpipe.sim.polymarket_wire import MIN_ORDER_SIZE
@@ -40,7 +41,8 @@ class Rules:
 
     ``settle_s``: from MATCHED to CONFIRMED, MINED half way. ``heartbeat_s``: the dead-man switch; checked every
     ``heartbeat_check_s``. ``flat_market_amounts``: see :func:`~arbpipe.sim.polymarket_orders.terms_of`.
-    ``seconds_delay``: taker delay by condition id.
+    ``seconds_delay``: taker delay by condition id. ``rate_limits``: whether
+    :class:`~arbpipe.sim.polymarket_limits.SignerLimits` refuse.
     """
 
     settle_s: float = 0.3
@@ -48,6 +50,7 @@ class Rules:
     heartbeat_check_s: float = 5.0
     flat_market_amounts: bool = True
     seconds_delay: Mapping[str, int] = field(default_factory=dict)
+    rate_limits: bool = True
 
 
 class Exchange:
@@ -67,6 +70,7 @@ class Exchange:
         self.on_user: Callable[[str, str, dict[str, object]], None] = lambda owner, condition, message: None
         self.now_ms = now_ms
         self.rules = rules
+        self.limits = SignerLimits() if rules.rate_limits else None
         for view in self.views:
             view.seconds_delay = rules.seconds_delay.get(view.listing.condition_id, 0)
             view.engine.observe(on_match=self._on_match)

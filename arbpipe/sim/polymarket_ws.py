@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from arbpipe.sim.framing import Framer
 from arbpipe.sim.polymarket_books import Frame
 from arbpipe.sim.polymarket_trading import Exchange
 from arbpipe.sim.polymarket_wire import PING, PONG, dump_array
@@ -28,8 +29,9 @@ _FIRST_MESSAGE_S: Final = 10.0
 class _Peer:
     """One connection: its socket, what waits to be sent, and what it asked for."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, request: web.Request, socket: web.WebSocketResponse, number: int) -> None:
         self.socket = socket
+        self.framer = Framer(request, number)
         self.queue: asyncio.Queue[str | None] = asyncio.Queue()
         self.wanted: set[str] = set()
         self.custom = False
@@ -46,7 +48,7 @@ class _Peer:
     async def write(self) -> None:
         """Send what is queued until the socket closes."""
         while (text := await self.queue.get()) is not None:
-            await self.socket.send_str(text)
+            await self.framer.send([text])
         await self.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"reader too slow")
 
 
@@ -60,6 +62,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self._peers: set[_Peer] = set()
+        self._accepted = 0
 
     async def close(self) -> None:
         """Close every connection, as a restart of the venue does."""
@@ -77,7 +80,8 @@ class _Hub:
         """Serve one connection until either side ends it."""
         socket = web.WebSocketResponse(max_msg_size=4 << 20)
         await socket.prepare(request)
-        peer = _Peer(socket)
+        self._accepted += 1
+        peer = _Peer(request, socket, self._accepted)
         writer = asyncio.create_task(peer.write())
         try:
             await self._read(peer)

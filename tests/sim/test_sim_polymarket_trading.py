@@ -17,8 +17,8 @@ from arbpipe.sim.polymarket_trading import Rules
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     directory: Path = tmp_path_factory.mktemp("trading")
-    # eight events list every kind of market
-    server = Running(config_of(directory, events=8))
+    # eight events list every kind of market; a test here fills whole pages of orders at once
+    server = Running(config_of(directory, events=8, rules=Rules(settle_s=0.1, rate_limits=False)))
     yield server
     server.stop()
 
