@@ -32,11 +32,14 @@ __all__ = [
     "Catalog",
     "stable_id",
     "truth_set",
+    "UNTOUCHED",
 ]
 
 _NOTHING: Final = (0, 0)
 _DOLLAR: Final = (ONE_DOLLAR_E6, ONE_DOLLAR_E6)
 _ANYTHING: Final = (0, ONE_DOLLAR_E6)
+#: What a tail that does not concern a claim says of it: no payoff is negative.
+UNTOUCHED: Final = (-1, -1)
 
 
 class PairsError(EnvironmentRefused):
@@ -271,13 +274,16 @@ class Catalog:
         """What each claim of a group pays in each state, as (least, most) in micro-dollars.
 
         One entry for every state of :attr:`Group.states`, exact there; then one more when a relation of the group has
-        its tails accepted: the worst way of ending that nobody ruled out, in which a claim may pay 0 to 1 dollar.
+        its tails accepted: the worst way of ending that nobody ruled out. In it a claim that such a relation names may pay
+        0 to 1 dollar; a claim that none names is not touched by it (:data:`UNTOUCHED`): it ends in one of the states.
         """
         group = self.groups[group_index]
-        tail = (_ANYTHING,) if any(self.relations[index].tails_accepted for index in group.relations) else ()
+        tailed = [self.relations[index] for index in group.relations if self.relations[index].tails_accepted]
+        touched = {claim.uid for relation in tailed for claim in relation.claims}
         table: dict[Claim, tuple[tuple[int, int], ...]] = {}
         for position, uid in enumerate(group.uids):
             yes = [state >> position & 1 for state in group.states]
+            tail = () if not tailed else ((_ANYTHING,) if uid in touched else (UNTOUCHED,))
             table[Claim(uid, Side.YES)] = tuple(_DOLLAR if true else _NOTHING for true in yes) + tail
             table[Claim(uid, Side.NO)] = tuple(_NOTHING if true else _DOLLAR for true in yes) + tail
         return table

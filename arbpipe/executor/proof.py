@@ -34,16 +34,19 @@ Payoffs = Mapping[int, tuple[Sequence[int], Sequence[int]]]
 def prove_basket(k: int, size_e2: int, basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> Proof:
     """Add up what the basket pays at least in each state. ``payoffs``: claim → (least, most) per state, regular first.
 
-    A claim without a known payoff proves nothing.
+    A negative payoff marks a tail that does not touch the claim. A tail that touches no claim of the basket says nothing
+    about it; in one that touches some, the others count as nothing. A claim without a known payoff proves nothing.
     """
     if not basket or any(holding.claim not in payoffs for holding in basket) or regular < 1:
         return Proof(False, 0, 0)
-    states = len(payoffs[basket[0].claim][0])
-    pays = [sum(holding.size_e2 * payoffs[holding.claim][0][s] for holding in basket) // 100 for s in range(states)]
-    wanted = k * size_e2 * 10_000
+    pays = []
+    for state in range(len(payoffs[basket[0].claim][0])):
+        least = [(holding.size_e2, payoffs[holding.claim][0][state]) for holding in basket]
+        if state < regular or any(amount >= 0 for _, amount in least):
+            pays.append(sum(size * max(0, amount) for size, amount in least) // 100)
     worst = min(pays[:regular])
     floor = min(pays[regular:], default=worst)
-    return Proof(worst >= wanted, floor, worst)
+    return Proof(worst >= k * size_e2 * 10_000, floor, worst)
 
 
 def worst_loss_e6(basket: Sequence[Holding], payoffs: Payoffs, regular: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import FrozenInstanceError
 import pytest
 from catalog_toml import catalog, kalshi, pair, partition, polymarket
 
-from arbpipe.catalog.model import Claim, CoverError, PairsError, stable_id, truth_set
+from arbpipe.catalog.model import UNTOUCHED, Claim, CoverError, PairsError, stable_id, truth_set
 from arbpipe.errors import ArbpipeError, ExitCode
 from arbpipe.identity import Side
 
@@ -33,6 +33,17 @@ def test_accepted_tails_add_one_state_in_which_a_claim_may_pay_anything() -> Non
     for payoffs in made.payoffs(0).values():
         assert len(payoffs) == len(made.groups[0].states) + 1
         assert payoffs[-1] == (0, 1_000_000)
+
+
+def test_a_tail_does_not_touch_what_only_other_relations_name() -> None:
+    made = catalog(
+        LISTED,
+        kalshi("D"),
+        PAIR.replace('"none"', '"accepted"'),
+        partition("q", ["kalshi:A#Yes", "kalshi:C#Yes", "kalshi:D#Yes"], "at_most_one"),
+    )
+    tails = {made.instrument(claim.uid).native_id: payoffs[-1] for claim, payoffs in made.payoffs(0).items()}
+    assert tails == {"A": (0, 1_000_000), "0x1": (0, 1_000_000), "C": UNTOUCHED, "D": UNTOUCHED}
 
 
 def test_tails_of_one_group_leave_the_other_alone() -> None:

@@ -96,3 +96,15 @@ def test_a_claim_that_does_not_pay_where_the_cover_says_is_refused() -> None:
 )
 def test_what_is_not_known_proves_nothing(basket: list[Holding], regular: int) -> None:
     assert prove_basket(1, 100, basket, {0: ([DOLLAR], [DOLLAR])}, regular) == Proof(False, 0, 0)
+
+
+def test_a_tail_counts_only_for_a_basket_that_holds_a_claim_it_touches() -> None:
+    payoffs = {
+        0: ([1_000_000, 0, -1], [1_000_000, 0, -1]),
+        1: ([0, 1_000_000, -1], [0, 1_000_000, -1]),
+        2: ([1_000_000, 0, 0], [1_000_000, 0, 1_000_000]),
+    }
+    untouched = prove_basket(1, 100, [Holding(0, 100, 480_000), Holding(1, 100, 480_000)], payoffs, 2)
+    assert (untouched.pays, untouched.floor_e6) == (True, 1_000_000)
+    touched = prove_basket(1, 100, [Holding(2, 100, 480_000), Holding(1, 100, 480_000)], payoffs, 2)
+    assert (touched.pays, touched.floor_e6) == (True, 0)
