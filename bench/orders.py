@@ -2,8 +2,8 @@
 
 Two legs, again and again: limits checked, reservation and intents stored in one SQLite transaction (*record*), then each
 venue's order signed and written (*kalshi*, *polymarket*: from the call to the moment the body was handed to the kernel). What
-lies before that, re-reading and proving, is the stage ``opportunity_to_intent`` of every demo. The ledger lies in a temporary folder; its durability is named in the case. The venues are
-servers on this machine and share its cores.
+lies before that, re-reading and proving, is the stage ``opportunity_to_intent`` of every demo. The ledger lies in a temporary
+folder; its durability is named in the case. The venues are servers on this machine and share its cores.
 """
 
 from __future__ import annotations

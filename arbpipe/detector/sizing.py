@@ -89,8 +89,8 @@ def size_cover(
 
     A claim whose share falls below its venue's minimum is left out and the rest is sized again, so dust never hides a good
     quote. It stops before a ninth leg. ``EDGE_TOO_LARGE`` (above ``max_edge_e6`` on average over the smallest size that all
-    of them may trade: a remnant at a silly price is no alarm) and ``ONE_INSTRUMENT`` (both sides of one instrument for less than a
-    dollar) mean a wrong pair or a corrupt book: the caller raises the alarm.
+    of them may trade: a remnant at a silly price is no alarm) and ``ONE_INSTRUMENT`` (both sides of one instrument for less
+    than a dollar) mean a wrong pair or a corrupt book: the caller raises the alarm.
     """
     left = [list(quotes) for quotes in propositions]
     while True:

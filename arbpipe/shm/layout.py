@@ -390,8 +390,8 @@ def layout_of(counts: Counts) -> tuple[dict[str, Section], int]:
     ]
     sections: dict[str, Section] = {}
     at = ceil_to(HEADER.size + SECTION_ENTRY.size * len(plan), LINE)
-    for name, stride, count, record, code in plan:
-        sections[name] = Section(name, at, stride, count, record, code)
+    for name, stride, count, kind, code in plan:
+        sections[name] = Section(name, at, stride, count, kind, code)
         at = ceil_to(at + stride * count, LINE)
     return sections, ceil_to(at, 4096)
 

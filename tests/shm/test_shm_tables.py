@@ -35,7 +35,9 @@ from arbpipe.shm.tables import (
 )
 
 HELD_WRITER = """
+import random
 import sys
+import time
 from pathlib import Path
 from arbpipe.shm.segment import Segment
 from arbpipe.shm.tables import Held
@@ -44,8 +46,11 @@ small, large = {3, 5}, set(range(100, 130))
 held.store(small)
 print("ready", flush=True)
 while True:
-    held.store(large)
-    held.store(small)
+    # now and then it rests, so that a reader of any speed meets all three
+    for uids in (large, small):
+        held.store(uids)
+        if random.random() < 0.2:
+            time.sleep(0.0005)
 """
 
 
