@@ -20,7 +20,7 @@ from arbpipe.shm.locks import held_locks
 from arbpipe.shm.segment import Mode, Segment, default_directory
 from arbpipe.shm.stats import start_ticks
 
-__all__ = ["TEMPORARY_DEMO", "TEMPORARY_STATE", "counts_of", "instance_of", "remove_dead_instances"]
+__all__ = ["TEMPORARY_DEMO", "TEMPORARY_STATE", "counts_of", "instance_of", "make_folder", "remove_dead_instances"]
 
 #: How our temporary folders begin: a run's state, and all that a demo needs.
 TEMPORARY_STATE: Final = "arbpipe-state-"
@@ -45,6 +45,18 @@ def counts_of(config: Config) -> Counts:
         )
     except ValueError as error:
         raise EnvironmentRefused(f"[segment] {error}") from None
+
+
+def make_folder(path: Path, what: str) -> None:
+    """Make a folder that somebody named, with its parents, unless it is there.
+
+    Raises:
+        EnvironmentRefused: it cannot be made, or something else is there; ``what`` says what it is for.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentRefused(f"cannot make {path} for {what}: {error.strerror}: name another folder") from None
 
 
 def instance_of(mode: int) -> str:

@@ -194,7 +194,7 @@ def live_gateways(
     tls = tls_context(config)
     wallet = polymarket_signer(config)
     return {
-        Venue.KALSHI: KalshiGateway(config.kalshi.rest, kalshi_signer(config), tls),
+        Venue.KALSHI: KalshiGateway(config.kalshi.rest, kalshi_signer(config), tls, ws_url=config.kalshi.ws),
         Venue.POLYMARKET: PolymarketGateway(
             config.polymarket.clob,
             config.polymarket.data,
@@ -204,5 +204,6 @@ def live_gateways(
             listings=lambda: [each for each in listings().values() if each.venue is Venue.POLYMARKET],
             # the last check of all: no single order may be larger than an event may be
             max_order_e6=parse_money_e6(config.limits.max_event_usd),
+            ws_user_url=config.polymarket.ws_user,
         ),
     }

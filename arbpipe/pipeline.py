@@ -21,7 +21,7 @@ import msgspec
 from arbpipe.catalog.model import Catalog
 from arbpipe.catalog.pairs import load_pairs
 from arbpipe.config import Config
-from arbpipe.instances import TEMPORARY_STATE, counts_of, remove_dead_instances
+from arbpipe.instances import TEMPORARY_STATE, counts_of, make_folder, remove_dead_instances
 from arbpipe.ledger.book import Ledger
 from arbpipe.process import RunSpec
 from arbpipe.shm.layout import Role
@@ -125,6 +125,9 @@ class Pipeline:
         try:
             temporary = ((self.state if self._own_state else None), self.scratch)
             self.spec = msgspec.structs.replace(self.spec, temporary=[str(each) for each in temporary if each])
+            make_folder(self.state, "ledger and logs")
+            if self.spec.record:
+                make_folder(Path(self.spec.record), "recordings")
             remove_dead_instances()
             self.segment = Segment.create(
                 self.directory, counts_of(self.config), mode=self.mode, instance=self.instance

@@ -28,6 +28,7 @@ from arbpipe.config import Config, KalshiConfig, NetworkConfig, PolymarketConfig
 from arbpipe.errors import EnvironmentRefused, SafetyRefused, TimedOut
 from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_qty_e6
 from arbpipe.identity import Venue, instrument_uid
+from arbpipe.instances import make_folder
 from arbpipe.ledger.book import Ledger
 from arbpipe.ledger.reconcile import compare
 from arbpipe.sim.authority import make_authority
@@ -66,11 +67,12 @@ class SimulatedVenues:
         A directory that holds accounts goes on with them: the same keys, cash, positions and orders.
 
         Raises:
-            EnvironmentRefused: its accounts belong to another seed or number of events, or their keys are gone.
+            EnvironmentRefused: no directory can be made there, its accounts belong to another seed or number of events, or
+                their keys are gone.
             SafetyRefused: somebody runs the simulated venues of this directory.
         """
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        make_folder(directory, "the simulated venues")
         self._processes: dict[Venue, subprocess.Popen[bytes]] = {}
         self._due: dict[Venue, float] = {}
         self.restarts = 0

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,7 +113,7 @@ class Book:
     executed: dict[str, list[Outcome]] = field(default_factory=dict)
     orders: list[Order] = field(default_factory=list)
 
-    def execute(self, order: Order, fills: Sequence[tuple[int, int]], fee: FeeTerms) -> Outcome:
+    def execute(self, order: Order, fills: Sequence[tuple[int, int]], fee: FeeTerms, *, final: bool = True) -> Outcome:
         """Fill an order; idempotent by client id."""
         if order.client_id in self.executed:
             return self.executed[order.client_id][0]
@@ -123,7 +123,7 @@ class Book:
             part = fills[: number + 1]
             cash = -cost_e6(fee, part) if buys else proceeds_e6(fee, part)
             charge = fee_e6(fee, price, size)
-            booked.append(Fill(f"{order.client_id}/{number}", size * 10_000, price, charge, cash - total))
+            booked.append(Fill(f"{order.client_id}/{number}", size * 10_000, price, charge, cash - total, final=final))
             total = cash
         key = (order.venue, order.uid, order.side)
         done = sum(size for _, size in fills)
@@ -137,6 +137,23 @@ class Book:
         self.orders.append(order)
         return outcome
 
+    def confirm(self, order: Order) -> None:
+        """What the order filled is final from now on."""
+        outcome = self.executed[order.client_id][0]
+        fills = tuple(replace(fill, final=True) for fill in outcome.fills)
+        self.executed[order.client_id][0] = replace(outcome, fills=fills)
+
+    def revert(self, order: Order) -> None:
+        """Every trade of the order failed on chain: nothing moved, and the venue says so."""
+        outcome = self.executed[order.client_id][0]
+        assert not any(fill.final for fill in outcome.fills), "a final fill cannot be reverted"
+        self.positions[order.venue, order.uid, order.side] -= (
+            outcome.qty_e6 if order.action is Action.BUY else -outcome.qty_e6
+        )
+        self.cash[order.venue] -= sum(fill.cash_e6 for fill in outcome.fills)
+        gone = tuple(fill.fill_id for fill in outcome.fills)
+        self.executed[order.client_id][0] = Outcome(OutcomeState.NONE, (), "failed on chain", gone)
+
 
 #: What the venue does with an order: its fills, or ``None`` to reject it.
 Script = Callable[[Order], Sequence[tuple[int, int]] | None]
@@ -144,7 +161,10 @@ Script = Callable[[Order], Sequence[tuple[int, int]] | None]
 
 @dataclass
 class FakeGateway:
-    """A venue by script. ``answers`` False: the order is executed and the answer lost. ``blind``: lookups know nothing."""
+    """A venue by script. ``answers`` False: the order is executed and the answer lost. ``blind``: lookups know nothing.
+
+    ``final`` False: what the order fills is matched and not final. ``asked``: called before a lookup is answered.
+    """
 
     venue: Venue
     book: Book
@@ -153,6 +173,9 @@ class FakeGateway:
     answers: Callable[[Order], bool] = lambda order: True
     blind: bool = False
     turns: Callable[[Order], int] = lambda order: 0
+    final: Callable[[Order], bool] = lambda order: True
+    asked: Callable[[Order], None] = lambda order: None
+    clock: StepClock = field(default_factory=StepClock)
     crash: Crash = field(default_factory=Crash)
     sent: list[Order] = field(default_factory=list)
 
@@ -177,16 +200,21 @@ class FakeGateway:
             outcome = Outcome(OutcomeState.REJECTED, (), "refused by script")
             self.book.executed.setdefault(order.client_id, [outcome])
         else:
-            outcome = self.book.execute(order, fills, self.fee)
+            outcome = self.book.execute(order, fills, self.fee, final=self.final(order))
         self.crash.point()
         return outcome if self.answers(order) else Outcome(OutcomeState.UNKNOWN, (), "time-out")
 
     async def lookup(self, order: Order) -> Outcome:
         self.crash.point()
+        self.asked(order)
         if self.blind:
             return Outcome(OutcomeState.UNKNOWN, (), "still no evidence")
         known = self.book.executed.get(order.client_id)
         return known[0] if known else Outcome(OutcomeState.NONE, (), "never arrived")
+
+    async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
+        """None ever comes; only time passes."""
+        await self.clock.sleep_until(self.clock.now_ns() + int(timeout_s * 1_000_000_000))
 
     async def positions(self) -> tuple[Position, ...]:
         held: dict[int, list[int]] = {}
@@ -317,11 +345,12 @@ def plane(pairs: str) -> Iterator[Plane]:
 
 
 def configured(**sections: dict[str, Any]) -> Config:
-    """A configuration that never finds a quote old and never delays, with these values."""
+    """A configuration that never finds a quote old, an edge too large or a rest too short, with these values."""
     given: dict[str, dict[str, Any]] = {
         "freshness": {"max_confirm_age_ms": 600_000, "max_heartbeat_age_ms": 600_000},
         "paper": {"delay_ms": 1, "reject_permille": 0, "partial_permille": 0},
         "executor": {"cooldown_ms": 0},
+        "detector": {"max_edge_usd": "0.5"},
     }
     for name, values in sections.items():
         given[name] = {**given.get(name, {}), **values}

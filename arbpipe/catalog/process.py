@@ -71,12 +71,13 @@ class CatalogPublisher:
                 oldest = min(oldest, region.load_u64(place.at(role) + PROCESS.offset("generation")))
         return oldest
 
-    def _with_held(self, catalog: Catalog) -> Catalog:
-        """Keep what the executor still holds listed, though nothing about it trades any more."""
+    def _with_held(self, catalog: Catalog) -> Catalog | None:
+        """Keep what the executor still holds listed, though nothing about it trades any more; ``None`` when told to stop
+        before that could be read."""
         held = self._held.load()
         while held is None:  # it is being rewritten; what is held must not be taken for nothing
             if self._process.should_stop():
-                return catalog
+                return None
             time.sleep(0.001)
             held = self._held.load()
         listed = {each.uid for each in catalog.instruments}
@@ -93,7 +94,10 @@ class CatalogPublisher:
         Raises:
             EnvironmentRefused: no slot or no space is left.
         """
-        catalog = self._with_held(catalog)
+        complete = self._with_held(catalog)
+        if complete is None:
+            return False
+        catalog = complete
         now, acknowledged = boottime_ns(), self._acknowledged()
         keys = {relation.id: relation_key(relation) for relation in catalog.relations}
         for slot in [slot for key, slot in self._relations.taken.items() if key not in set(keys.values())]:

@@ -43,14 +43,16 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
     network, nothing is left behind.
     """
     from arbpipe.config import load
-    from arbpipe.instances import TEMPORARY_DEMO, instance_of, remove_dead_instances
+    from arbpipe.instances import TEMPORARY_DEMO, instance_of, make_folder, remove_dead_instances
     from arbpipe.pipeline import LiveRun
     from arbpipe.shm.core import CORE
     from arbpipe.shm.segment import Mode
     from arbpipe.simulated import SimulatedVenues, statement_differences
 
-    if record is not None and any(record.glob("*.jsonl")):
-        raise EnvironmentRefused(f"{record} holds recordings already, of other books: name a new folder")
+    if record is not None:
+        make_folder(record, "recordings")
+        if any(record.glob("*.jsonl")):
+            raise EnvironmentRefused(f"{record} holds recordings already, of other books: name a new folder")
     remove_dead_instances()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _cut_short)  # until there is a pipeline that can end in order
@@ -58,7 +60,6 @@ def command(seconds: float, events: int, seed: int, state: Path | None, record: 
         kept = state or Path(scratch) / "state"
         with SimulatedVenues((kept / "venues").resolve(), seed=seed, events=events) as venues:
             if record is not None:
-                record.mkdir(parents=True, exist_ok=True)
                 (record / "pairs.toml").write_text(venues.pairs.read_text(encoding="utf-8"), encoding="utf-8")
             pipeline = LiveRun(
                 venues.configured(load(None).config),

@@ -15,6 +15,7 @@ from enum import Enum
 from arbpipe.clock import AgeClock, wall_ns
 from arbpipe.executor.aftermath import Held, Market, StepKind, StepOrder, balance, next_step
 from arbpipe.executor.plan import Plan, worst_cash_e6
+from arbpipe.executor.waiting import until_news
 from arbpipe.identity import Side, Venue
 from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
 from arbpipe.shm.generation import Listing
@@ -147,7 +148,7 @@ class AttemptRunner:
                 if all(each.final for each in held):
                     break
                 # MATCHED is not final: until the venue says so the attempt keeps its group (design 9.7)
-                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                await self._pause(record)
                 continue
             if wanted.kind is StepKind.STUCK:
                 # nothing can be done at this moment; what no order is small enough for waits a second, no longer
@@ -155,7 +156,7 @@ class AttemptRunner:
                 tired = not (may_complete or may_unwind) or self._clock.now_ns() - began_ns > patience_ns
                 if tired and all(each.final for each in held):
                     break
-                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                await self._pause(record)
                 continue
             if wanted.kind is StepKind.COMPLETE:
                 completes += 1
@@ -185,7 +186,7 @@ class AttemptRunner:
                 for number, order in enumerate(wanted.orders)
             ]
             if not self._ledger.add_intents(record.attempt, orders):
-                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                await self._pause(record)
                 continue
             await asyncio.gather(*(self._send(record.attempt, intent) for intent in orders))
             await self.look_up(record)
@@ -244,11 +245,22 @@ class AttemptRunner:
             if not open_intents:
                 return
             if number:
-                await self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+                await self._pause(record)
             for intent in open_intents:
                 outcome = await self._gateways[intent.order.venue].lookup(intent.order)
                 if outcome.state.settled:
                     self._ledger.outcome(record.attempt, intent, outcome)
+
+    async def _pause(self, record: AttemptRecord) -> None:
+        """A moment before anything is asked again, cut short by news of an order that is not settled or not final yet."""
+        fills = self._ledger.fills(record.attempt)
+        orders = [
+            intent.order
+            for intent, state in self._ledger.intents(record.attempt)
+            if state is None or not state.settled or not all(f.final for f in fills.get(intent.order.client_id, ()))
+        ]
+        moment = self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
+        await until_news(self._gateways, orders, moment, _BETWEEN_STEPS_NS / 1_000_000_000)
 
     async def _refresh(self, record: AttemptRecord) -> None:
         """Ask again about fills that are not final yet; only news is written down."""

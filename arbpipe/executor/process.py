@@ -323,12 +323,14 @@ class Executor:
                 f"attempt {record.attempt} on {record.cover} leaves {closing.exposure_e6 / 1e6} contracts unhedged; "
                 "its conflict group stops until they are resolved, which is tried again every half minute",
             )
+        if record.attempt not in self._stuck:  # trying a stuck one again is no attempt, and its errors were counted
+            self._minute.append(wall_ns())
+            refused = any(
+                state in (OutcomeState.REJECTED, OutcomeState.UNKNOWN)
+                for _, state in self.ledger.intents(record.attempt)
+            )
+            self._errors = self._errors + 1 if refused else 0
         (self._stuck.add if stuck else self._stuck.discard)(record.attempt)
-        self._minute.append(wall_ns())
-        refused = any(
-            state in (OutcomeState.REJECTED, OutcomeState.UNKNOWN) for _, state in self.ledger.intents(record.attempt)
-        )
-        self._errors = self._errors + 1 if refused else 0
         self._trip_if_due()
 
     def _trip_if_due(self) -> None:

@@ -6,6 +6,7 @@ A gateway never guesses: what it cannot know is :attr:`OutcomeState.UNKNOWN`, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -128,6 +129,14 @@ class Gateway(Protocol):
 
     async def lookup(self, order: Order) -> Outcome:
         """What became of an order that may or may not have been sent; UNKNOWN without the venue's own evidence."""
+        ...
+
+    async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
+        """Wait until the venue has news of one of these orders (without them: of any of ours), ``timeout_s`` at most.
+
+        What the news is, :meth:`lookup` says; there may be none. News since the last look at one of the orders counts, so
+        nothing is missed between asking and waiting. Never raises for what a venue does.
+        """
         ...
 
     async def positions(self) -> tuple[Position, ...]:

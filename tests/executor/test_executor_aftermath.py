@@ -28,10 +28,20 @@ def step(
     budget: int = 5_000_000,
     complete: bool = True,
     unwind: bool = True,
+    lost: int = 0,
+    must: bool = False,
 ) -> Step:
     return next_step(
-        1, 2, held, markets, loss_budget_e6=budget, may_complete=complete, may_unwind=unwind
-    )  # fmt: skip
+        1,
+        2,
+        held,
+        markets,
+        loss_budget_e6=budget,
+        may_complete=complete,
+        may_unwind=unwind,
+        lost_e6=lost,
+        must=must,
+    )
 
 
 def market(proposition: int, asks: Levels, bids: Levels) -> Market:
@@ -82,27 +92,36 @@ def bought_for(book: Market, size: int) -> int | None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(situations(), st.booleans(), st.booleans(), st.integers(0, 20_000_000))
-def test_a_step_never_does_too_much_and_takes_the_cheaper_way(
-    made: tuple[list[Held], list[Market], int, int], complete: bool, unwind: bool, budget: int
+@given(
+    situations(),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 20_000_000),
+    st.integers(-2_000_000, 20_000_000),
+    st.booleans(),
+)
+def test_a_step_never_does_too_much_and_takes_the_way_that_ends_higher(
+    made: tuple[list[Held], list[Market], int, int], complete: bool, unwind: bool, budget: int, lost: int, must: bool
 ) -> None:
     held, markets, propositions, k = made
 
-    def take(may_complete: bool, may_unwind: bool, budget_e6: int) -> Step:
+    def take(may_complete: bool, may_unwind: bool, *, at_any_price: bool) -> Step:
         return next_step(
             k,
             propositions,
             held,
             markets,
-            loss_budget_e6=budget_e6,
+            loss_budget_e6=budget,
             may_complete=may_complete,
             may_unwind=may_unwind,
+            lost_e6=lost,
+            must=at_any_price,
         )
 
     sums = [sum(each.qty_e6 for each in held if each.proposition == p) for p in range(propositions)]
     low, high = min(sums), max(sums)
     assert balance(propositions, held) == (sums, low, high)
-    got = take(complete, unwind, budget)
+    got = take(complete, unwind, at_any_price=must)
     assert (got.kind is StepKind.DONE) == (high - low < CENT)
     assert bool(got.orders) == (got.kind in (StepKind.COMPLETE, StepKind.UNWIND))
     for order in got.orders:
@@ -126,10 +145,10 @@ def test_a_step_never_does_too_much_and_takes_the_cheaper_way(
                 if (order.proposition, order.listing.uid, order.side) == (each.proposition, each.listing.uid, each.side)
             )
             assert sold * CENT <= (each.qty_e6 if each.final else 0)
-    if got.kind in (StepKind.DONE, StepKind.STUCK) or not (complete and unwind):
+    if got.kind is StepKind.DONE:
         return
-    # which of the two: completing's price, found by trying every market of each short proposition
-    cost, possible = 0, True
+    # where each way ends: completing's price, found by trying every market of each short proposition
+    cost, possible = 0, complete
     for p in range(propositions):
         need = (high - sums[p]) // CENT
         if need:
@@ -142,11 +161,15 @@ def test_a_step_never_does_too_much_and_takes_the_cheaper_way(
             ]
             possible &= bool(offers)
             cost += min(offers, default=0)
-    unwinding = take(False, True, budget)
+    unwinding = take(False, unwind, at_any_price=True)
     brings = sum(order.cash_e6 for order in unwinding.orders)
-    spent = sum(each.cost_e6 for each in held)
-    better = possible and k * (high - low) - cost >= brings and k * high - spent - cost >= -budget
-    assert (got.kind is StepKind.COMPLETE) == better
+    spent = sum(each.cost_e6 for each in held) + lost
+    ends = {StepKind.COMPLETE: k * high - cost - spent} if possible else {}
+    if unwinding.kind is StepKind.UNWIND:
+        ends[StepKind.UNWIND] = k * low + brings - spent
+    best = max(ends, key=lambda kind: ends[kind], default=StepKind.STUCK)
+    affordable = bool(ends) and (must or ends[best] >= -budget)
+    assert got.kind is (best if affordable else StepKind.STUCK)
 
 
 # --- one by one -------------------------------------------------------------------------------------------------------
@@ -179,11 +202,34 @@ def test_completing_and_unwinding_that_bring_the_same_is_completing() -> None:
     assert step(held, [market(0, [], [(4_000, 9_000)]), market(1, [(6_001, 9_000)], [])]).kind is StepKind.UNWIND
 
 
-def test_the_loss_budget_forbids_completing_and_never_unwinding() -> None:
+def test_no_way_below_the_loss_budget_is_taken_until_it_must_be() -> None:
+    held = [have(0, 10, 6_000_000)]
+    completing = [market(0, [], [(100, 9_000)]), market(1, [(9_000, 9_000)], [])]  # ends at -5.00, unwinding at -5.90
+    assert step(held, completing, budget=5_000_000).kind is StepKind.COMPLETE
+    assert step(held, completing, budget=4_999_999) == Step(StepKind.STUCK)
+    assert step(held, completing, budget=4_999_999, must=True).kind is StepKind.COMPLETE
+    unwinding = [market(0, [], [(1_100, 9_000)]), market(1, [(9_000, 9_000)], [])]  # now that ends at -4.90
+    assert step(held, unwinding, budget=4_900_000).kind is StepKind.UNWIND
+    assert step(held, unwinding, budget=4_899_999) == Step(StepKind.STUCK)
+    assert step(held, unwinding, budget=4_899_999, must=True).kind is StepKind.UNWIND
+
+
+def test_what_earlier_steps_lost_counts_against_the_budget() -> None:
     held = [have(0, 10, 6_000_000)]
     markets = [market(0, [], [(100, 9_000)]), market(1, [(9_000, 9_000)], [])]
-    assert step(held, markets, budget=5_000_000).kind is StepKind.COMPLETE
-    assert step(held, markets, budget=4_999_999).kind is StepKind.UNWIND
+    assert step(held, markets, budget=5_000_000, lost=0).kind is StepKind.COMPLETE
+    assert step(held, markets, budget=5_000_000, lost=1) == Step(StepKind.STUCK)
+    assert step(held, markets, budget=5_000_001, lost=1).kind is StepKind.COMPLETE
+
+
+def test_unwinding_that_ends_higher_is_taken_although_completing_is_within_the_budget() -> None:
+    held = [have(0, 10, 6_000_000)]
+    markets = [market(0, [], [(5_900, 9_000)]), market(1, [(4_200, 9_000)], [])]  # -0.20 completed, -0.10 unwound
+    assert step(held, markets).kind is StepKind.UNWIND
+
+
+def test_without_any_way_a_step_is_stuck_even_if_it_must() -> None:
+    assert step([have(0, 10, 6_000_000)], [], must=True) == Step(StepKind.STUCK)
 
 
 def test_what_may_not_be_done_is_not_done() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from execution_bench import Plane, across, pair_plane
@@ -16,6 +17,7 @@ from arbpipe.shm.row import Reason
 from arbpipe.shm.tables import BreakerView, Revoked
 
 MS = 1_000_000
+GROUP = frozenset({1, 2})
 
 
 @pytest.fixture
@@ -105,14 +107,36 @@ def test_a_revoked_relation_refuses_until_it_is_allowed_again(made: Plane) -> No
     assert reason(gates.check(each, made.generation, boottime_ns())) is Reason.NONE
 
 
+def requote(made: Plane, number: int = 0) -> None:
+    """The same prices once more, as rows of their own."""
+    made.quote("kalshi:A", [(4_000, 40_000 + number)], [(6_200, 50_000)])
+    made.quote("kalshi:B", [(5_200, 40_000 + number)], [(5_000, 50_000)])
+    made.quote("polymarket:0x01", [(5_200, 50_000)], [(5_000, 40_000 + number)])
+
+
 def test_the_same_rows_are_taken_once_and_newer_ones_again(made: Plane) -> None:
     conflicts = Conflicts(0)
     gates, each, now = Gates(made.segment, conflicts), across(made), boottime_ns()
-    conflicts.begin("one", each, frozenset({1}))
+    conflicts.begin("one", each, GROUP)
     conflicts.end("one", each.cover_id, now, empty=False)
-    assert reason(gates.check(each, made.generation, now + 1)) is Reason.TAKEN
+    assert gates.check(each, made.generation, now + 1) == Refusal(Reason.TAKEN)
     made.quote("kalshi:A", [(4_000, 40_000)], [(6_200, 50_000)])
+    assert gates.check(across(made), made.generation, now + 1) == Refusal(Reason.TAKEN)  # one old leg is enough
+    made.quote("polymarket:0x01", [(5_200, 50_000)], [(5_000, 40_000)])
     assert reason(gates.check(across(made), made.generation, now + 1)) is Reason.NONE
+
+
+def test_a_quote_is_taken_for_every_cover_and_the_other_side_of_its_row_is_not(made: Plane) -> None:
+    conflicts = Conflicts(0)
+    gates, now = Gates(made.segment, conflicts), boottime_ns()
+    first = rival(made)  # YES of B and NO of A
+    conflicts.begin("one", first, GROUP)
+    conflicts.end("one", first.cover_id, now, empty=False)
+    legs = ((0, "polymarket:0x01", Side.YES, 5_200, 1_000), (1, "kalshi:A", Side.NO, 6_200, 1_000))
+    same_quote = made.opportunity(across(made).cover, legs)
+    assert same_quote.cover_id != first.cover_id
+    assert gates.check(same_quote, made.generation, now + 1) == Refusal(Reason.TAKEN)
+    assert reason(gates.check(across(made), made.generation, now + 1)) is Reason.NONE  # YES of A
 
 
 def test_the_rest_doubles_for_empty_attempts_up_to_a_bound_and_is_reset() -> None:
@@ -120,11 +144,30 @@ def test_the_rest_doubles_for_empty_attempts_up_to_a_bound_and_is_reset() -> Non
     rests = []
     for empty in (False, True, True, True, True, True, True, True, True, False, True):
         conflicts.end("x", 7, 0, empty=empty)
-        rests.append(conflicts.cooling_ns(7, 0) // 1_000)
+        rests.append(conflicts.cooling_ns(7, GROUP, 0) // 1_000)
     assert rests == [1, 2, 4, 8, 16, 32, 64, 64, 64, 1, 2]
-    assert conflicts.cooling_ns(7, 1_999) == 1
-    assert conflicts.cooling_ns(7, 2_000) == 0
-    assert conflicts.cooling_ns(8, 0) == 0
+    assert conflicts.cooling_ns(7, GROUP, 1_999) == 1
+    assert conflicts.cooling_ns(7, GROUP, 2_000) == 0
+    assert conflicts.cooling_ns(8, GROUP, 0) == 0
+
+
+def test_the_whole_conflict_group_rests_after_an_attempt_and_the_empty_cover_longer(made: Plane) -> None:
+    conflicts = Conflicts(1_000)
+    conflicts.begin("one", across(made), GROUP)
+    conflicts.end("one", 7, 0, empty=True)
+    assert conflicts.cooling_ns(7, GROUP, 0) == 2_000
+    assert [conflicts.cooling_ns(8, GROUP, now) for now in (0, 999, 1_000)] == [1_000, 1, 0]
+    assert conflicts.cooling_ns(8, frozenset({3}), 0) == 0
+
+
+def test_a_group_that_is_kept_for_its_exposure_rests_when_that_is_resolved(made: Plane) -> None:
+    conflicts = Conflicts(1_000)
+    conflicts.begin("one", across(made), GROUP)
+    conflicts.end("one", 7, 0, empty=True, keep=True)
+    assert conflicts.conflict(GROUP)
+    conflicts.end("one", 7, 50_000, empty=False)
+    assert not conflicts.conflict(GROUP)
+    assert conflicts.cooling_ns(8, GROUP, 50_999) == 1
 
 
 def phantom(made: Plane, cooldown_ms: int) -> int:
@@ -133,11 +176,12 @@ def phantom(made: Plane, cooldown_ms: int) -> int:
     gates, start, attempts = Gates(made.segment, conflicts), boottime_ns(), 0
     for number in range(200):
         now = start + number * 300 * MS
-        made.quote("kalshi:A", [(4_000, 40_000 + number)], [(6_200, 50_000)])
+        requote(made, number)
         each = across(made)._replace(expiry_ns=now + MS)
-        if reason(gates.check(each, made.generation, now)) is Reason.NONE:
+        passed = gates.check(each, made.generation, now)
+        if not isinstance(passed, Refusal):
             attempts += 1
-            conflicts.begin("x", each, frozenset({each.legs[0].uid}))
+            conflicts.begin("x", each, passed[1])
             conflicts.end("x", each.cover_id, now, empty=True)
     return attempts
 
@@ -145,6 +189,27 @@ def phantom(made: Plane, cooldown_ms: int) -> int:
 def test_f48_a_phantom_is_attempted_a_bounded_number_of_times(made: Plane) -> None:
     assert phantom(made, 1_000) == 5  # at 0, 2, 6, 14 and 30 s
     assert phantom(made, 0) == 200  # the mistake: no cool-down
+
+
+@pytest.mark.parametrize("mistaken", [False, True], ids=["right", "mistaken"])
+def test_f48_a_phantom_that_two_covers_see_is_not_attempted_by_one_after_the_other(made: Plane, mistaken: bool) -> None:
+    conflicts = Conflicts(1_000 * MS)
+    gates, start, times = Gates(made.segment, conflicts), boottime_ns(), []
+    for number in range(200):
+        for seen_by in (across, rival):
+            now = start + number * 300 * MS
+            requote(made, number)
+            each = seen_by(made)._replace(expiry_ns=now + MS)
+            passed = gates.check(each, made.generation, now)
+            if not isinstance(passed, Refusal):
+                times.append(number * 300)
+                conflicts.begin("x", each, passed[1])
+                conflicts.end("x", each.cover_id, now, empty=True)
+                if mistaken:  # only the cover rests
+                    conflicts._rest.clear()
+    closest = min(later - earlier for earlier, later in pairwise(times))
+    assert len(times) <= 10
+    assert closest == 0 if mistaken else closest >= 1_000
 
 
 def test_f49_two_opportunities_of_one_event_are_never_in_flight_together(made: Plane) -> None:

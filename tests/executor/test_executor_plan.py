@@ -49,11 +49,12 @@ def plan_of(
     tails: bool = False,
     pays: dict[int, tuple[list[int], list[int]]] | None = None,
     min_edge: int = 5_000,
+    max_edge: int = DOLLAR,
     slots: dict[int, Listing] | None = None,
 ) -> Plan | Refusal:
     given_slots = slots or SLOTS
     return make_plan(
-        cover(tails=tails), legs, size, rows, lambda claim: given_slots[claim >> 1], pays or PAYS, 2, min_edge
+        cover(tails=tails), legs, size, rows, lambda claim: given_slots[claim >> 1], pays or PAYS, 2, min_edge, max_edge
     )
 
 
@@ -77,8 +78,9 @@ def test_a_plan_is_priced_through_the_levels_that_are_there_now() -> None:
         (3, 1_000, 5_000, 5_000_000),
     ]
     assert (plan.edge_e6, plan.floor_e6, plan.size_e2) == (900_000, 10 * DOLLAR, 1_000)
-    # A: all at 42 cents, plus one micro-dollar of rounding for every level more that a row can show
-    assert plan.cash == {Venue.KALSHI: 4_200_007, Venue.POLYMARKET: 5_000_007}
+    # A: all at 42 cents, plus one micro-dollar of rounding for every level more that a row can show; B: its dollars, plus one
+    # for every level
+    assert plan.cash == {Venue.KALSHI: 4_200_007, Venue.POLYMARKET: 5_000_008}
     assert [each.depth_e2 for each in plan.legs] == [1_000, 2_000]
 
 
@@ -98,6 +100,11 @@ def test_an_edge_that_is_gone_refuses_at_one_micro_dollar_below_the_threshold() 
     assert plan_of(LEGS, ROWS, 1_000, min_edge=90_001) == Refusal(Reason.EDGE, 90_000, 90_001)
 
 
+def test_an_edge_above_the_most_refuses_at_one_micro_dollar_above_it() -> None:
+    assert isinstance(plan_of(LEGS, ROWS, 1_000, max_edge=90_000), Plan)
+    assert plan_of(LEGS, ROWS, 1_000, max_edge=89_999) == Refusal(Reason.EDGE_TOO_LARGE, 90_000, 89_999)
+
+
 def test_a_size_below_a_venues_minimum_refuses() -> None:
     assert isinstance(plan_of(LEGS, ROWS, 500), Plan)
     assert plan_of(LEGS, ROWS, 499) == Refusal(Reason.MIN_SIZE, 499, 500)
@@ -105,6 +112,22 @@ def test_a_size_below_a_venues_minimum_refuses() -> None:
 
 def test_an_unknown_fee_is_never_zero() -> None:
     assert plan_of(LEGS, {**ROWS, 0: row(((4_000, 5_000),), fee=None)}, 1_000) == Refusal(Reason.FEE_UNKNOWN)
+
+
+def test_f32_a_fee_that_row_and_listing_do_not_agree_about_is_not_known() -> None:
+    for listed, shown in ((KALSHI_FEE, FREE), (FREE, KALSHI_FEE), (None, FREE)):
+        slots = {**SLOTS, 0: listing("A", fee=listed)}
+        rows = {**ROWS, 0: row(((4_000, 5_000),), fee=shown)}
+        assert plan_of(LEGS, rows, 1_000, slots=slots) == Refusal(Reason.FEE_UNKNOWN)
+    agreed = plan_of(LEGS, {**ROWS, 0: row(((4_000, 5_000),), fee=KALSHI_FEE)}, 1_000,
+                     slots={**SLOTS, 0: listing("A", fee=KALSHI_FEE)})  # fmt: skip
+    assert made(agreed).legs[0].cost_e6 == cost_e6(KALSHI_FEE, [(4_000, 1_000)])
+
+    def mistaken(row_fee: FeeTerms | None) -> int:
+        """Whatever the row says, nothing if it says nothing."""
+        return cost_e6(row_fee or FREE, [(4_000, 1_000)])
+
+    assert mistaken(FREE) < made(agreed).legs[0].cost_e6
 
 
 def test_a_smaller_size_takes_the_cheaper_claim_of_a_proposition_first() -> None:
@@ -208,6 +231,38 @@ def test_the_reservation_is_never_below_what_any_fill_inside_the_limit_costs(
 ) -> None:
     fills = [(max(1, limit - below), size) for below, size in parts]
     assert worst_cash_e6(fee, sum(size for _, size in fills), limit) >= cost_e6(fee, fills)
+
+
+@given(
+    fees,
+    st.integers(1_000, 9_999),
+    st.lists(st.tuples(st.integers(0, 900), st.integers(1, 5_000)), min_size=1, max_size=8),
+)
+def test_a_purchase_in_dollars_never_takes_more_than_its_reservation(
+    fee: FeeTerms, limit: int, parts: list[tuple[int, int]]
+) -> None:
+    size = sum(part for _, part in parts)
+    slots = {**SLOTS, 1: listing("B", Venue.POLYMARKET, fee=fee)}
+    rows = {0: row(((1, size),)), 1: row((), ((limit, size),), fee)}
+    legs = (leg(0, 1, size), leg(3, limit, size))
+    plan = made(plan_of(legs, rows, size, tails=True, min_edge=-100 * DOLLAR, slots=slots))
+    paid = Fraction(0)
+    for below, part in parts:  # the dollars of each part buy more shares than planned where they are cheaper
+        price = Fraction(max(1, limit - below), 10_000)
+        dollars = Fraction(limit * part, DOLLAR)
+        fee_e6 = fee.rate_e6 * dollars / price * (price * (1 - price)) ** fee.exponent
+        paid += dollars * DOLLAR + ceil(fee_e6 / fee.quantum_e6) * fee.quantum_e6
+    assert plan.legs[1].reserve_e6 >= paid
+
+
+def test_a_purchase_in_dollars_that_fills_cheaper_costs_more_fee_than_the_planned_shares() -> None:
+    slots = {**SLOTS, 1: listing("B", Venue.POLYMARKET, fee=POLYMARKET_FEE)}
+    rows = {0: row(((500, 1_000),)), 1: row((), ((9_000, 1_000),), POLYMARKET_FEE)}
+    plan = made(plan_of((leg(0, 500, 1_000), leg(3, 9_000, 1_000)), rows, 1_000, min_edge=-DOLLAR, slots=slots))
+    paid = 9 * DOLLAR + 18 * 12_500  # nine dollars buy 18 shares at 50 cents, each with 1.25 cents of fee
+    assert plan.legs[1].reserve_e6 >= paid
+    mistaken = worst_cash_e6(POLYMARKET_FEE, 1_000, 9_000)  # ten shares at 90 cents
+    assert mistaken < paid
 
 
 @pytest.mark.parametrize("buys", [True, False])

@@ -2,152 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from execution_bench import Plane, across, configured, pair_plane, run
+from execution_bench import Plane, across, configured, pair_plane
+from process_bench import bench, requote
 
 from arbpipe.config import LimitsConfig
-from arbpipe.errors import SafetyRefused
-from arbpipe.executor.attempt import intents_of
-from arbpipe.executor.plan import Plan, Refusal
-from arbpipe.executor.process import Executor, Sleepers, run_executor
+from arbpipe.executor.plan import Refusal
+from arbpipe.executor.process import run_executor
 from arbpipe.identity import Venue
-from arbpipe.ledger.book import AttemptRecord, Closing, Ledger
-from arbpipe.ledger.reconcile import reconcile
 from arbpipe.ledger.store import LedgerStore
 from arbpipe.process import Process, RunSpec
-from arbpipe.risk.breaker import Breaker
 from arbpipe.shm.layout import Role
-from arbpipe.shm.opportunity import Opportunity
 from arbpipe.shm.row import Reason
 from arbpipe.shm.segment import Mode
 from arbpipe.shm.stats import Counter
 from arbpipe.shm.tables import Held
-from arbpipe.shm.usable import Freshness, UsableRule
 from arbpipe.venues.base import Position
-from arbpipe.venues.paper.account import PaperAccount
 from arbpipe.venues.paper.build import paper_gateways
 
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """A process takes over the signals; the tests get theirs back."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for each, handler in before.items():
-        signal.signal(each, handler)
-
-
-@pytest.fixture(autouse=True)
-def _accounts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Closes every paper account that a test opened."""
-    opened: list[PaperAccount] = []
-    make = PaperAccount.__init__
-
-    def watched(self: PaperAccount, *args: Any) -> None:
-        make(self, *args)
-        opened.append(self)
-
-    monkeypatch.setattr(PaperAccount, "__init__", watched)
-    yield
-    for each in opened:
-        each.close()
-
-
-class Bench:
-    """An executor and everything it stands on."""
-
-    def __init__(self, plane: Plane, state: Path, **config: Any) -> None:
-        self.plane = plane
-        self.state = state
-        self.spec = RunSpec(str(plane.directory), "main", Mode.PAPER, str(state), "", configured(**config))
-        self.process = Process(Role.EXECUTOR, self.spec)
-        usable = UsableRule(self.process.segment, Freshness(600_000_000_000, 1_000, 600_000_000_000))
-        self.store = LedgerStore(self.spec.ledger_path(), "PAPER")
-        breaker = Breaker(self.process.segment, state / "breaker.json", ledger_empty=self.store.empty)
-        sleepers = Sleepers(self.process)
-        self.ledger = Ledger(self.store)
-        self.gateways = paper_gateways(self.process, usable, sleepers.sleep_until, lambda: self.executor.listings)
-        if self.store.empty:
-            self.ledger.open_account({venue: run(each.cash_e6()) for venue, each in self.gateways.items()})
-        self.breaker = breaker
-        self.executor = Executor(self.process, self.ledger, self.gateways, usable, sleepers, breaker)
-        self.executor.load_generation()
-
-    def take(self, *opportunities: Opportunity) -> None:
-        """Push these, let the executor take them, and wait for its attempts."""
-
-        async def work() -> None:
-            for each in opportunities:
-                self.plane.ring.push(each)
-            self.executor.take_all()
-            while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
-                await asyncio.wait(tasks)
-
-        run(work())
-
-    def recover(self) -> None:
-        async def work() -> None:
-            await self.executor.recover()
-            while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
-                await asyncio.wait(tasks)
-
-        run(work())
-
-    def stats(self, cover: int) -> dict[str, Any]:
-        return self.plane.segment.fields("cover_stats", cover)
-
-    def get(self, counter: Counter) -> int:
-        return self.process.line.get(counter)
-
-    def differences(self) -> list[Any]:
-        return run(reconcile(self.ledger, self.gateways.values()))
-
-    def close(self) -> None:
-        self.store.close()
-        self.process.close()
-
-
-@contextmanager
-def bench(plane: Plane, state: Path, **config: Any) -> Iterator[Bench]:
-    made = Bench(plane, state, **config)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def plane() -> Iterator[Plane]:
-    with pair_plane() as made:
-        yield made
-
-
-def begun(made: Bench) -> AttemptRecord:
-    """An attempt whose intents are stored and whose orders were never sent: the process died in between."""
-    each = across(made.plane)
-    cover = made.plane.generation.covers[each.cover]
-    plan = made.executor._pricer.plan(each, cover, made.plane.generation, made.process.clock.now_ns())
-    assert isinstance(plan, Plan)
-    group = [f"{uid:016x}" for uid in sorted(made.plane.generation.group_uids(cover.group))]
-    claims = [
-        [[f"{made.plane.generation.by_slot[claim >> 1].uid:016x}", claim & 1] for claim in claims]
-        for claims in cover.propositions
-    ]
-    record = AttemptRecord(
-        "c" * 32, cover.cover_id, cover.name, cover.event, 1, plan.size_e2, plan.floor_e6, False,
-        {"propositions": 2, "group": group, "claims": claims},
-    )  # fmt: skip
-    assert made.ledger.begin(record, intents_of(record.attempt, plan), lambda usage: None) is None
-    return record
+pytestmark = pytest.mark.usefixtures("processes")
 
 
 def test_an_opportunity_becomes_balanced_sets_that_the_venue_confirms(plane: Plane, tmp_path: Path) -> None:
@@ -247,70 +125,30 @@ def test_f60_every_limit_of_the_configuration_changes_what_is_done(tmp_path: Pat
     assert planned(unread) == 1_000
 
 
-def test_a_start_settles_what_was_in_flight_and_goes_on(plane: Plane, tmp_path: Path) -> None:
+def test_an_edge_too_good_to_be_true_is_refused_by_the_executor_too(plane: Plane, tmp_path: Path) -> None:
+    each = across(plane)  # 7 cents a set, whatever the detector thought of it
+    with bench(plane, tmp_path / "a", detector={"max_edge_usd": "0.0707"}) as made:
+        made.take(each)
+        assert made.ledger.totals()["balanced"] == 1
+    requote(plane)
+    with bench(plane, tmp_path / "b", detector={"max_edge_usd": "0.0706"}) as made:
+        made.take(across(plane))
+        stats = made.stats(each.cover)
+        assert (stats["x_gate"], stats["x_value"], stats["x_threshold"]) == (Reason.EDGE_TOO_LARGE, 70_700, 70_600)
+        assert made.ledger.totals()["attempts"] == 0
+
+
+def test_terms_of_a_fee_that_the_feed_has_not_published_yet_refuse(plane: Plane, tmp_path: Path) -> None:
+    each = across(plane)
     with bench(plane, tmp_path) as made:
-        record = begun(made)
-        intent = made.ledger.intents(record.attempt)[0][0]
-        run(made.gateways[Venue.KALSHI].place(intent.order))  # it reached the venue; nobody wrote down what came of it
-    with bench(plane, tmp_path) as made:
-        made.recover()
-        totals = made.ledger.totals()
-        assert (totals["attempts"], totals["balanced"], totals["open"]) == (1, 1, 0)
-        assert made.differences() == []
-        assert made.ledger.intents(record.attempt)[0][0].order.client_id == intent.order.client_id
-
-
-def test_an_open_attempts_group_is_closed_to_others_while_it_is_settled(plane: Plane, tmp_path: Path) -> None:
-    with bench(plane, tmp_path) as made:
-        begun(made)
-    with bench(plane, tmp_path) as made:
-
-        async def work() -> None:
-            await made.executor.recover()
-            plane.ring.push(across(plane))
-            made.executor.take_all()
-            assert made.stats(across(plane).cover)["x_gate"] == Reason.BUSY
-            while tasks := [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]:
-                await asyncio.wait(tasks)
-
-        run(work())
-        assert made.ledger.totals()["none"] == 1
-
-
-def test_a_stuck_attempt_counts_once_however_often_it_is_found(plane: Plane, tmp_path: Path) -> None:
-    with bench(plane, tmp_path) as made:
-        record = begun(made)
-        for intent, _ in made.ledger.intents(record.attempt):
-            made.ledger.outcome(record.attempt, intent, run(made.gateways[intent.order.venue].lookup(intent.order)))
-        made.ledger.close(record.attempt, Closing("exposure", 0, 0, 0, 0, 1))
-    for _ in range(5):
-        with bench(plane, tmp_path) as made:
-            made.recover()
-            assert made.get(Counter.UNRESOLVED) == 1
-            made.take(across(plane))
-            assert made.stats(across(plane).cover)["x_gate"] == Reason.BUSY
-            assert not made.breaker.tripped
-
-
-def test_a_ledger_that_disagrees_with_the_venue_does_not_trade(plane: Plane, tmp_path: Path) -> None:
-    with bench(plane, tmp_path) as made:
-        made.ledger._db.execute("UPDATE cash SET e6 = e6 + 1 WHERE venue = 1")
-        with pytest.raises(SafetyRefused, match=r"the ledger does not agree with the venues: cash: the ledger has \$"):
-            run(made.executor.recover())
-        assert "LEDGER kalshi: cash" in (tmp_path / "alerts.log").read_text()
-
-
-def test_f62_an_unwinds_loss_trips_the_breaker(plane: Plane, tmp_path: Path) -> None:
-    with bench(plane, tmp_path, breaker={"max_daily_loss_usd": "1"}) as made:
-        for number, loss in enumerate((1_000_000, 1)):
-            record = begun(made) if not number else None
-            if record is None:
-                made.ledger._db.execute("UPDATE attempts SET realised_e6 = realised_e6 - 1")
-            else:
-                made.ledger.close(record.attempt, Closing("unwound", 0, 0, -loss, 0, 0))
-            made.executor._trip_if_due()
-            assert made.breaker.tripped == bool(number)
-        assert made.breaker.last == "lost $1.000001 today, allowed are $1"
+        assert made.executor.generation is not None
+        slot = plane.listing("kalshi:A").slot
+        listed = made.executor.generation.by_slot[slot]
+        assert listed.fee is not None
+        made.executor.generation.by_slot[slot] = listed._replace(fee=replace(listed.fee, rate_e6=1))
+        made.take(each)
+        assert made.stats(each.cover)["x_gate"] == Reason.FEE_UNKNOWN
+        assert made.ledger.totals()["attempts"] == 0
 
 
 def test_f51_overwritten_opportunities_are_counted(plane: Plane, tmp_path: Path) -> None:

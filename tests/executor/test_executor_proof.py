@@ -68,6 +68,29 @@ def test_the_hard_bound_is_the_worst_corner_and_no_partial_fill_is_worse(
     assert all(loss(tuple(parts), state) <= bound for state in range(regular))
 
 
+def test_the_hard_bound_of_forty_legs_is_exact_and_needs_no_enumeration() -> None:
+    # each state is paid by one leg; the rest are what they cost: 2^40 corners could not be tried
+    legs = 40
+    payoffs = {n: ([DOLLAR * (n == state) for state in range(legs)], [DOLLAR] * legs) for n in range(legs)}
+    basket = [Holding(n, 100 + n, 10_000 + n) for n in range(legs)]
+    costs = [each.cost_e6 for each in basket]
+    assert worst_loss_e6(basket, payoffs, legs) == sum(costs) - min(costs)
+    assert worst_loss_e6(basket, payoffs, 1) == sum(costs) - costs[0]
+
+
+def test_a_leg_that_pays_more_than_it_costs_makes_up_for_no_other_that_may_not_be_filled_with_it() -> None:
+    payoffs = {0: ([DOLLAR], [DOLLAR]), 1: ([0], [0])}
+    basket = [Holding(0, 1_000, 4_000_000), Holding(1, 1_000, 5_500_000)]
+    assert worst_loss_e6(basket, payoffs, 1) == 5_500_000
+
+    mistaken = sum(each.cost_e6 - each.size_e2 * payoffs[each.claim][0][0] // 100 for each in basket)  # all filled
+    assert mistaken < 0
+
+
+def test_a_part_of_a_micro_dollar_is_a_loss() -> None:
+    assert worst_loss_e6([Holding(0, 1, 1)], {0: ([1], [1])}, 1) == 1
+
+
 def test_two_claims_of_one_proposition_add_up_to_one_leg() -> None:
     payoffs = {0: ([DOLLAR, 0], [DOLLAR, 0]), 1: ([DOLLAR, 0], [DOLLAR, 0]), 2: ([0, DOLLAR], [0, DOLLAR])}
     basket = [Holding(0, 300, 1), Holding(1, 700, 1), Holding(2, 1_000, 1)]

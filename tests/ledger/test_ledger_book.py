@@ -7,8 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, time
 from itertools import count
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from execution_bench import CASH, FREE, KALSHI_FEE, POLYMARKET_FEE, listing, open_ledger, record_of, run
@@ -336,6 +338,20 @@ def test_f62_losses_from_unwinding_reach_the_daily_sum(ledger: Ledger, monkeypat
         return sum(row[0] for row in rows)
 
     assert mistaken() == -300_000
+
+
+@given(
+    st.integers(0, 4 * 10**18),
+    st.sampled_from(("America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Sydney")),
+)
+def test_f62_a_day_of_any_zone_begins_at_its_latest_midnight(now: int, zone: str) -> None:
+    def local(at_ns: int) -> datetime:
+        return datetime.fromtimestamp(at_ns // 10**9, ZoneInfo(zone))
+
+    start = day_start_ns(now, zone)
+    assert start <= now < start + 25 * 3_600 * 10**9  # the longest day is that on which clocks go back
+    assert local(start).time() == time(0)
+    assert local(start).date() == local(now).date() != local(start - 1).date()
 
 
 @given(st.integers(0, 4 * 10**18))

@@ -89,19 +89,48 @@ def test_a_missing_file_is_tripped_unless_the_ledger_is_empty(made: Plane, tmp_p
     assert "is missing" in each.last
 
 
-def test_a_disk_that_takes_nothing_does_not_keep_the_breaker_from_tripping(
+def full(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on this call finds no space."""
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, name, fails)
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fsync", "rename"])
+def test_f63_a_full_disk_does_not_keep_the_breaker_from_tripping_now_or_at_the_next_start(
+    made: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    (tmp_path / "breaker.json").write_text('{"trips": 4, "acknowledged": 4, "last": "old"}')
+    each = breaker(made, tmp_path, empty=False)
+    assert counts(made) == (4, 4)
+    before = (tmp_path / "breaker.json").read_bytes()
+    with monkeypatch.context() as patched:
+        full(patched, call)
+        each.trip("lost too much")
+    assert each.tripped
+    assert counts(made) == (5, 4)
+    assert each.last == f"lost too much (and {tmp_path / 'breaker.json'} cannot be written: No space left on device)"
+    assert made.segment.fields("breaker")["last"] == each.last[:95]
+    assert not (tmp_path / "breaker.json").exists()
+    with pair_plane() as fresh:  # another boot
+        again = breaker(fresh, tmp_path, empty=False)
+        assert again.tripped
+        assert "is missing" in again.last
+
+    # the mistake: the old file stays, and says at the next start that everything was acknowledged
+    (tmp_path / "breaker.json").write_bytes(before)
+    with pair_plane() as fresh:
+        assert not breaker(fresh, tmp_path, empty=False).tripped
+
+
+def test_the_first_cause_that_the_disk_takes_again_is_written_with_all_before_it(
     made: Plane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     each = breaker(made, tmp_path)
-    each.trip("first")
-    before = (tmp_path / "breaker.json").read_bytes()
-
-    def fails(*_: object) -> None:
-        raise OSError(28, "no space left on device")
-
-    monkeypatch.setattr(os, "rename", fails)
+    with monkeypatch.context() as patched:
+        full(patched, "rename")
+        each.trip("first")
     each.trip("second")
-    assert counts(made) == (2, 0)
-    assert each.tripped
-    assert "no space left" in each.last
-    assert (tmp_path / "breaker.json").read_bytes() == before
+    assert json.loads((tmp_path / "breaker.json").read_bytes()) == {"trips": 2, "acknowledged": 0, "last": "second"}

@@ -102,6 +102,11 @@ class Running:
         self.process.send_signal(number)
 
     @property
+    def stdout(self) -> str:
+        """What it said on stdout so far."""
+        return self._out.read_text()
+
+    @property
     def stderr(self) -> str:
         """What it said on stderr so far."""
         return self._err.read_text()

@@ -6,7 +6,6 @@ only ever evidence together with the venue's own stamp of how fresh its reads ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
@@ -29,6 +28,7 @@ from arbpipe.venues.kalshi.rest import (
     VenueRefused,
     micros,
 )
+from arbpipe.venues.news import News
 
 __all__ = ["KalshiAccount", "KalshiPatience", "read_fill", "unknown"]
 
@@ -56,9 +56,11 @@ class KalshiPatience:
 class KalshiAccount:
     """What the venue's reads say about us, and the positions that netting follows from."""
 
-    def __init__(self, rest: KalshiRest, patience: KalshiPatience) -> None:
+    def __init__(self, rest: KalshiRest, patience: KalshiPatience, news: News | None = None) -> None:
+        """``news``: what the private stream tells, by client order id or order id; without it reads are only timed."""
         self._rest = rest
         self._patience = patience
+        self._news = news or News()
         self._net = NetPositions()
 
     async def as_of_us(self) -> int:
@@ -96,7 +98,9 @@ class KalshiAccount:
             return Outcome(OutcomeState.NONE, (), "nothing to hit within the limit")
         deadline = stamp_ns() + int(self._patience.fills_s * _SECOND_NS)
         pause, seen, trouble = _FIRST_RETRY_S, 0, ""
+        names = (order.client_id, order_id)
         while True:
+            self._news.asked(*names)
             try:
                 fills = await self._fills(order, order_id)
                 seen = sum(fill.qty_e6 for fill in fills)
@@ -113,7 +117,7 @@ class KalshiAccount:
                 return unknown(
                     f"order {order_id} filled {filled_e6 / 1e6}, its listed fills add up to {seen / 1e6}{trouble}"
                 )
-            await asyncio.sleep(min(pause, left_s))
+            await self._news.wait(names, min(pause, left_s))
             pause *= 2
 
     async def _fills(self, order: Order, order_id: str) -> list[VenueFill]:

@@ -7,10 +7,9 @@ ever immediate-or-cancel, and nothing here cancels anything.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,7 +26,9 @@ from arbpipe.venues.kalshi.auth import KalshiSigner, wall_ms
 from arbpipe.venues.kalshi.budget import WriteBudget
 from arbpipe.venues.kalshi.netting import buys_yes
 from arbpipe.venues.kalshi.outcomes import ALREADY_EXISTS, refusal
+from arbpipe.venues.kalshi.private import KalshiPrivate
 from arbpipe.venues.kalshi.rest import CreatedOrder, KalshiRest, Limits, NoAnswer, NotConnected, VenueRefused
+from arbpipe.venues.news import News
 
 __all__ = ["KalshiGateway", "KalshiPatience"]
 
@@ -72,12 +73,14 @@ class KalshiGateway:
         signer: KalshiSigner,
         tls: ssl.SSLContext | None,
         *,
+        ws_url: str = "",
         shard_of: Callable[[int], int | None] | None = None,
         now_ms: Callable[[], int] = wall_ms,
         patience: KalshiPatience | None = None,
     ) -> None:
-        """``shard_of``: the exchange index of an instrument's uid where it is known; without it the venue routes by
-        ticker. ``now_ms``: wall clock, for signatures and for when an order was sent.
+        """``ws_url``: the private stream; without it nobody tells any news. ``shard_of``: the exchange index of an
+        instrument's uid where it is known; without it the venue routes by ticker. ``now_ms``: wall clock, for signatures and
+        for when an order was sent.
 
         Raises:
             EnvironmentRefused: ``rest_url`` is no address.
@@ -87,7 +90,12 @@ class KalshiGateway:
         self._now_ms = now_ms
         self._patience = patience or KalshiPatience()
         self._budget: WriteBudget | None = None
-        self._account = KalshiAccount(self._rest, self._patience)
+        self._news = News()
+        self._account = KalshiAccount(self._rest, self._patience, self._news)
+        self._signer = signer
+        self._tls = tls
+        self._ws_url = ws_url
+        self.stream: KalshiPrivate | None = None
         self._sent: dict[str, _Sent] = {}
 
     # -- connection --------------------------------------------------------------------------------------------------
@@ -111,6 +119,9 @@ class KalshiGateway:
             except ValueError as error:
                 raise VenueRefused(f"kalshi's account limits cannot be right: {error}") from None
             await self._account.seed()
+            if self._ws_url:
+                self.stream = KalshiPrivate(self._ws_url, self._signer, self._tls, self._news.tell, now_ms=self._now_ms)
+                self.stream.start()
         except BaseException:
             await self.close()
             raise
@@ -131,6 +142,9 @@ class KalshiGateway:
 
     async def close(self) -> None:
         """Let go of the connections; nothing is cancelled."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            await stream.stop()
         await self._rest.stop()
 
     # -- placing -----------------------------------------------------------------------------------------------------
@@ -148,6 +162,7 @@ class KalshiGateway:
         now = self._now_ms()
         sent = self._sent.setdefault(order.client_id, _Sent(now, now))
         sent.absent_ns = 0
+        self._news.asked(order.client_id)
         try:
             answer = await self._rest.ask(
                 "POST", "/portfolio/events/orders", body=body, timeout_s=self._patience.order_s
@@ -232,6 +247,7 @@ class KalshiGateway:
         sent = self._sent.setdefault(order.client_id, _Sent(None, self._now_ms()))
         deadline = stamp_ns() + int(self._patience.lookup_s * _SECOND_NS)
         while True:
+            self._news.asked(order.client_id)
             try:
                 outcome = await self._look(order, sent, exists=exists)
             except ArbpipeError as error:
@@ -239,7 +255,7 @@ class KalshiGateway:
             left_s = (deadline - stamp_ns()) / _SECOND_NS
             if outcome.state.settled or left_s <= 0:
                 return self._settled(order, outcome)
-            await asyncio.sleep(min(self._patience.between_s, left_s))
+            await self._news.wait((order.client_id,), min(self._patience.between_s, left_s))
 
     async def _look(self, order: Order, sent: _Sent, *, exists: bool) -> Outcome:
         # the stamp before the listing: the listing is at least as fresh
@@ -267,6 +283,10 @@ class KalshiGateway:
         elif now - sent.absent_ns >= self._patience.apart_s * _SECOND_NS and as_of_us > sent.absent_as_of_us:
             return Outcome(OutcomeState.NONE, (), "not in two full listings that are newer than the order")
         return unknown("not listed; seen once in data newer than the order")
+
+    async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
+        """Wait until the private stream has news of one of these orders; see :class:`~arbpipe.venues.base.Gateway`."""
+        await self._news.wait([order.client_id for order in orders] or None, timeout_s)
 
     # -- statements --------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from arbpipe.clock import AgeClock
@@ -110,6 +110,10 @@ class PaperGateway:
         """The account's own record. It is written in one transaction on arrival: absent means it never arrived."""
         outcome = self._account.outcome(order.client_id)
         return outcome or Outcome(OutcomeState.NONE, (), "the order never reached the paper venue")
+
+    async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
+        """There is none, because every answer is final: this only waits, on the age clock."""
+        await self._sleep_until(self._clock.now_ns() + int(timeout_s * 1_000_000_000))
 
     async def positions(self) -> tuple[Position, ...]:
         """The account's positions at this venue."""

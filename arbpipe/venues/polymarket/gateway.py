@@ -9,10 +9,11 @@ be sold.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -23,11 +24,13 @@ from arbpipe.fixedpoint import format_size, format_usd
 from arbpipe.identity import Side, Venue
 from arbpipe.shm.generation import Listing
 from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position
+from arbpipe.venues.news import News
 from arbpipe.venues.polymarket.account import Account, is_v2_token
 from arbpipe.venues.polymarket.amounts import AmountError, Amounts, buy_amounts, sell_amounts
 from arbpipe.venues.polymarket.auth import ApiCredentials
 from arbpipe.venues.polymarket.fills import fills_of
 from arbpipe.venues.polymarket.outcomes import OrderStatus, TradeStatus, read_answer
+from arbpipe.venues.polymarket.private import PolymarketPrivate
 from arbpipe.venues.polymarket.reads import OrderRead, read_order, trades_of
 from arbpipe.venues.polymarket.rest import ClobRest
 from arbpipe.venues.polymarket.signing import ZERO_BYTES32, OrderFields, OrderSigner, SignedOrder
@@ -109,7 +112,8 @@ class PolymarketGateway:
 
     ``listing`` finds an instrument by uid, ``listings`` all of them (their tokens are what :meth:`positions` asks for,
     besides what the Data API names). ``max_order_e6``: no buy may cost more dollars than this, fee not counted; it
-    depends on nothing else in the system. ``salt`` may be replaced to test.
+    depends on nothing else in the system. ``ws_user_url``: the private stream; without it nobody tells any news. ``salt``
+    may be replaced to test.
     """
 
     venue = Venue.POLYMARKET
@@ -123,6 +127,7 @@ class PolymarketGateway:
         *,
         listing: Callable[[int], Listing | None],
         max_order_e6: int,
+        ws_user_url: str = "",
         listings: Callable[[], Iterable[Listing]] | None = None,
         credentials: ApiCredentials | None = None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
@@ -137,6 +142,10 @@ class PolymarketGateway:
         self._now_ms = now_ms
         self._salt = salt
         self._account = Account(self._rest, data_url, signer, listings or (lambda: ()))
+        self._news = News()
+        self._ws_user_url = ws_user_url
+        self._tls = tls
+        self.stream: PolymarketPrivate | None = None
         self._sent: set[str] = set()  # hashes of orders that were sent when the balance of their token was known
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -150,9 +159,15 @@ class PolymarketGateway:
         await self._rest.open()
         try:
             await self._check_venue()
+            self._listen()
         except BaseException:
-            await self._rest.close()
+            await self.close()
             raise
+
+    def _listen(self) -> None:
+        if self._ws_user_url and self._rest.credentials is not None:
+            self.stream = PolymarketPrivate(self._ws_user_url, self._rest.credentials, self._tls, self._news.tell)
+            self.stream.start()
 
     async def _check_venue(self) -> None:
         version = await self._rest.get_open(f"{self._rest.clob_url}/version", {})
@@ -173,7 +188,10 @@ class PolymarketGateway:
             raise SafetyRefused(f"the account {self._signer.funder} is in closed-only mode: it cannot open positions")
 
     async def close(self) -> None:
-        """Close the session; nothing is cancelled, and nothing of ours rests in a book."""
+        """Close the session and the stream; nothing is cancelled, and nothing of ours rests in a book."""
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            await stream.stop()
         await self._rest.close()
 
     # -- orders ------------------------------------------------------------------------------------------------------
@@ -254,12 +272,13 @@ class PolymarketGateway:
             dollars, shares = shares, dollars
         deadline = asyncio.get_running_loop().time() + self._patience.trades
         while True:
+            self._news.asked(prepared.signed.hash)
             outcome = await self._collect(order, prepared, shares, dollars, answer.trade_ids)
             if outcome is not None:
                 return outcome
             if asyncio.get_running_loop().time() >= deadline:
                 return Outcome(OutcomeState.UNKNOWN, (), "matched, but its trades do not add up yet: look it up")
-            await asyncio.sleep(self._patience.poll)
+            await self._news.wait((prepared.signed.hash,), self._patience.poll)
 
     async def _collect(
         self, order: Order, prepared: _Prepared, shares_e6: int | None, dollars_e6: int | None, trade_ids: Iterable[str]
@@ -291,6 +310,7 @@ class PolymarketGateway:
         clock, patience = asyncio.get_running_loop().time, self._patience
         began, absence = clock(), _Absence()
         while True:
+            self._news.asked(prepared.signed.hash)
             found = await read_order(self._rest, prepared.signed.hash)
             reason = found.reason
             outcome = await self._over(order, prepared, found) if found.status is OrderStatus.OVER else None
@@ -303,7 +323,7 @@ class PolymarketGateway:
                 return outcome
             if clock() - began >= patience.lookup:
                 return Outcome(OutcomeState.UNKNOWN, (), reason)
-            await asyncio.sleep(patience.poll)
+            await self._news.wait((prepared.signed.hash,), patience.poll)
 
     async def _over(self, order: Order, prepared: _Prepared, found: OrderRead) -> Outcome | None:
         if found.matched_e6:
@@ -335,6 +355,14 @@ class PolymarketGateway:
         if doubt:
             return None, f"{reason}, but {doubt}"
         return Outcome(OutcomeState.NONE, (), "absent in every read, no trade, and the balance did not move"), reason
+
+    async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
+        """Wait until the private stream has news of one of these orders; see :class:`~arbpipe.venues.base.Gateway`."""
+        hashes = []
+        for order in orders:
+            with contextlib.suppress(AmountError):  # never sent by us, so nobody has news of it
+                hashes.append(self.order_hash(order))
+        await self._news.wait(hashes if orders else None, timeout_s)
 
     # -- statements --------------------------------------------------------------------------------------------------
 

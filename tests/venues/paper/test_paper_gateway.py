@@ -9,6 +9,7 @@ import pytest
 from execution_bench import CASH, Plane, StepClock, pair_plane, run
 
 from arbpipe.identity import Side, Venue
+from arbpipe.shm.tables import Quarantine, QuarantineReason
 from arbpipe.shm.usable import Freshness, UsableRule
 from arbpipe.venues.base import Action, Order, Outcome, OutcomeState
 from arbpipe.venues.paper.account import PaperAccount
@@ -110,6 +111,30 @@ def test_nothing_is_traded_on_a_row_that_may_not_be_used(desk: Desk) -> None:
     assert (outcome.state, outcome.reason) == (OutcomeState.REJECTED, "no market in A (old_epoch)")
 
 
+def quarantine(desk: Desk, key: str, reason: QuarantineReason = QuarantineReason.OPERATOR) -> None:
+    Quarantine(desk.plane.segment, "operator").set(desk.plane.listing(key).slot, reason)
+
+
+def test_f64_what_is_held_is_sold_on_a_quarantined_row_and_nothing_is_bought_there(desk: Desk) -> None:
+    assert desk.place(POLY, Side.NO, 5_000, 600).state is OutcomeState.FILLED
+    quarantine(desk, POLY)
+    outcome = desk.place(POLY, Side.NO, 5_000, 600)
+    assert (outcome.state, outcome.reason) == (OutcomeState.REJECTED, "no market in 0x01 (quarantine)")
+    sold = desk.place(
+        POLY, Side.NO, 4_800, 600, Action.SELL
+    )  # the mistake, one rule for both, answers like the purchase
+    assert (sold.state, sold.qty_e6) == (OutcomeState.FILLED, 6_000_000)
+    assert desk.place(POLY, Side.NO, 4_800, 600, Action.SELL).reason == "only 0.0 contracts are held"
+
+
+def test_a_row_that_may_be_wrong_takes_no_sale_either(desk: Desk) -> None:
+    assert desk.place(POLY, Side.NO, 5_000, 600).state is OutcomeState.FILLED
+    quarantine(desk, POLY)
+    desk.plane.connections.next_epoch(desk.plane.connection[Venue.POLYMARKET])
+    outcome = desk.place(POLY, Side.NO, 4_800, 600, Action.SELL)
+    assert (outcome.state, outcome.reason) == (OutcomeState.REJECTED, "no market in 0x01 (old_epoch)")
+
+
 def test_an_instrument_that_left_the_catalog_is_rejected(desk: Desk) -> None:
     order, gateway = desk.order(A, Side.YES, 4_000, 500), desk.gateway(Venue.KALSHI)
     gateway._listing = lambda uid: None
@@ -130,3 +155,9 @@ def test_what_is_held_can_be_sold_and_no_more(desk: Desk) -> None:
     assert desk.place(POLY, Side.NO, 4_800, 601, Action.SELL).state is OutcomeState.REJECTED
     assert desk.place(POLY, Side.NO, 4_800, 600, Action.SELL).state is OutcomeState.FILLED
     assert run(desk.gateway(Venue.POLYMARKET).positions()) == ()
+
+
+def test_waiting_for_news_only_lets_time_pass_on_the_age_clock(desk: Desk) -> None:
+    began = desk.clock.ns
+    run(desk.gateway(Venue.KALSHI).news(0.1, [desk.order(A, Side.YES, 4_000, 500)]))
+    assert desk.clock.ns - began == 100_000_000
