@@ -14,7 +14,7 @@ from enum import Enum
 
 from arbpipe.clock import AgeClock, wall_ns
 from arbpipe.executor.aftermath import Held, Market, StepKind, StepOrder, balance, next_step
-from arbpipe.executor.plan import Plan, worst_cash_e6
+from arbpipe.executor.plan import Plan, reserve_e6
 from arbpipe.executor.waiting import until_news
 from arbpipe.identity import Side, Venue
 from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
@@ -127,7 +127,8 @@ class AttemptRunner:
         while True:
             await self._refresh(record)
             held, unresolved, unlisted = self._held(record)
-            if not all(each.final for each in held):
+            final = self._all_final(record)
+            if not final:
                 began_ns = self._clock.now_ns()  # patience is with what can be traded
             if unresolved or unlisted:
                 break
@@ -145,7 +146,7 @@ class AttemptRunner:
                 must=self._clock.now_ns() - began_ns > _BUDGET_PATIENCE_NS,
             )
             if wanted.kind is StepKind.DONE:
-                if all(each.final for each in held):
+                if final:
                     break
                 # MATCHED is not final: until the venue says so the attempt keeps its group (design 9.7)
                 await self._pause(record)
@@ -154,7 +155,7 @@ class AttemptRunner:
                 # nothing can be done at this moment; what no order is small enough for waits a second, no longer
                 patience_ns = _DUST_PATIENCE_NS if self._only_dust(propositions, held) else _PATIENCE_NS
                 tired = not (may_complete or may_unwind) or self._clock.now_ns() - began_ns > patience_ns
-                if tired and all(each.final for each in held):
+                if tired and final:
                     break
                 await self._pause(record)
                 continue
@@ -229,9 +230,9 @@ class AttemptRunner:
             return outcome
         if size_e2 < intent.order.size_e2:
             # no share of the old reservation: rounding weighs more on a smaller order
-            fee, reserved = listing.fee if listing else None, intent.reserved_e6
-            if fee is not None:
-                reserved = min(reserved, worst_cash_e6(fee, size_e2, intent.order.price_e4))
+            reserved = intent.reserved_e6
+            if listing is not None and listing.fee is not None:
+                reserved = min(reserved, reserve_e6(listing, listing.fee, size_e2, intent.order.price_e4))
             intent = replace(intent, order=replace(intent.order, size_e2=size_e2), reserved_e6=reserved)
             self._ledger.resize(attempt, intent.order.client_id, size_e2, reserved)
         return await self._send(attempt, intent)
@@ -261,6 +262,10 @@ class AttemptRunner:
         ]
         moment = self._sleep_until(self._clock.now_ns() + _BETWEEN_STEPS_NS)
         await until_news(self._gateways, orders, moment, _BETWEEN_STEPS_NS / 1_000_000_000)
+
+    def _all_final(self, record: AttemptRecord) -> bool:
+        """Whether the venues can take nothing back any more, neither a purchase nor a sale."""
+        return all(fill.final for fills in self._ledger.fills(record.attempt).values() for fill in fills)
 
     async def _refresh(self, record: AttemptRecord) -> None:
         """Ask again about fills that are not final yet; only news is written down."""
@@ -375,7 +380,9 @@ def _reserve(order: StepOrder) -> int:
     if order.action is Action.SELL:
         return 0
     fee = order.listing.fee
-    return max(-order.cash_e6, worst_cash_e6(fee, order.size_e2, order.limit_e4) if fee else order.size_e2 * 10_000)
+    return max(
+        -order.cash_e6, reserve_e6(order.listing, fee, order.size_e2, order.limit_e4) if fee else order.size_e2 * 10_000
+    )
 
 
 def _add(sums: list[int], action: Action, fill: Fill) -> None:

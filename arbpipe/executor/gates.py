@@ -39,7 +39,8 @@ class Conflicts:
 
     def cooling_ns(self, cover_id: int, uids: frozenset[int], now_ns: int) -> int:
         """How long the cover, or its whole conflict group, still rests; 0 if neither does."""
-        return max(0, self._until.get(cover_id, 0) - now_ns, self._rest.get(uids, 0) - now_ns)
+        rests = [until for group, until in self._rest.items() if group & uids]
+        return max(0, self._until.get(cover_id, 0) - now_ns, *(until - now_ns for until in rests))
 
     def taken(self, opportunity: Opportunity) -> bool:
         """Whether an attempt, on whichever cover, already used one of these very quotes: the same side of the same row."""
@@ -56,6 +57,8 @@ class Conflicts:
         (F48). ``keep``: its exposure stays, and so does the group."""
         uids = self.busy.get(attempt) if keep else self.busy.pop(attempt, None)
         if uids is not None:
+            # a group may gain or lose members with a generation, so what counts is overlap; what rested is forgotten
+            self._rest = {group: until for group, until in self._rest.items() if until > now_ns}
             self._rest[uids] = now_ns + self.cooldown_ns
         self._empty[cover_id] = self._empty.get(cover_id, 0) + 1 if empty else 0
         doublings = min(self._empty[cover_id], _MOST_DOUBLINGS)

@@ -14,7 +14,7 @@ from arbpipe.shm.layout import DEPTH
 from arbpipe.shm.opportunity import Leg
 from arbpipe.shm.row import Levels, Reason, Row
 
-__all__ = ["Plan", "PlanLeg", "Refusal", "fill_levels", "make_plan", "worst_cash_e6"]
+__all__ = ["Plan", "PlanLeg", "Refusal", "fill_levels", "make_plan", "worst_cash_e6", "reserve_e6"]
 
 #: Bids we would unwind at are counted 10 % thinner than they are.
 _HAIRCUT = 10
@@ -164,15 +164,18 @@ def _leg(leg: Leg, size_e2: int, row: Row, listing: Listing) -> PlanLeg | Refusa
         size_e2,
         leg.price_e4,
         cost,
-        _reserve_e6(listing, row.fee, size_e2, leg.price_e4),
+        reserve_e6(listing, row.fee, size_e2, leg.price_e4),
         sum(size for price, size in row.asks(side) if price <= leg.price_e4),
         max(0, cost - max(0, proceeds_e6(row.fee, back))),
     )
 
 
-def _reserve_e6(listing: Listing, fee: FeeTerms, size_e2: int, limit_e4: int) -> int:
-    """The most cash the leg can take. A Polymarket buy is in dollars: where it fills cheaper it gets more shares, and their
-    fee, ``rate · dollars · (1 − p)``, is below the rate times its dollars (exponent 1 and above)."""
+def reserve_e6(listing: Listing, fee: FeeTerms, size_e2: int, limit_e4: int) -> int:
+    """The most cash a buy at this venue can take.
+
+    A Polymarket buy is in dollars: where it fills cheaper it gets more shares, and their fee, ``rate · dollars · (1 − p)``,
+    is below the rate times its dollars (exponent 1 and above).
+    """
     worst = worst_cash_e6(fee, size_e2, limit_e4)
     if listing.venue is not Venue.POLYMARKET:
         return worst

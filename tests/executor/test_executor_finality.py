@@ -218,3 +218,25 @@ def test_an_order_whose_cash_is_not_there_is_not_sent_and_the_surplus_is_unwound
         cash={**CASH, Venue.KALSHI: 4_060_007},  # with a micro-dollar of rounding for every level more
     )
     assert enough.attempt().balanced_e6 == 10_000_000
+
+
+def first_sale_only_matched(order: Order) -> bool:
+    """Purchases are final at once, and so is every sale but the first."""
+    return order.action is Action.BUY or not order.client_id.endswith("-1")
+
+
+def test_f43_an_attempt_that_sold_everything_stays_open_until_the_sale_is_final(scene: Callable[..., Scene]) -> None:
+    made = scene({Venue.KALSHI: partly(0), Venue.POLYMARKET: everything}, DEAR, final=first_sale_only_matched)
+    states = at_question(made, 20, made.book.confirm)
+    assert made.attempt() == Closing("unwound", 0, 0, -200_000, 0, 0)
+    assert states == ["open"] * 20
+    made.agree()
+
+
+def test_f43_a_sale_that_is_reverted_is_made_again(scene: Callable[..., Scene]) -> None:
+    made = scene({Venue.KALSHI: partly(0), Venue.POLYMARKET: everything}, DEAR, final=first_sale_only_matched)
+    at_question(made, 5, made.book.revert)
+    assert made.attempt().result == "unwound"
+    assert [order.action for order in made.sent[2:]] == [Action.SELL, Action.SELL]
+    assert made.held() == {}
+    made.agree()

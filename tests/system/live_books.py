@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +15,10 @@ from system_support import Box
 
 __all__ = [
     "VENUES",
-    "Fill",
+    "Executed",
+    "booked_in_ledger",
+    "executed_at_venues",
     "executed_twice",
-    "fills_of_ledger",
-    "fills_of_venues",
     "listens",
     "opened_on",
     "ports_of",
@@ -28,8 +28,8 @@ __all__ = [
 
 #: Label → number in the ledger.
 VENUES: Final = {"kalshi": 1, "polymarket": 2}
-#: (venue, fill id, quantity, fee, cash): 1e-6 contracts and dollars, cash as it moves the account.
-Fill = tuple[int, str, int, int, int]
+#: (venue, fill ids, quantity, fee, cash) of one order: 1e-6 contracts and dollars, cash as it moves the account.
+Executed = tuple[int, tuple[str, ...], int, int, int]
 
 
 @contextmanager
@@ -38,24 +38,37 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield database
 
 
-def fills_of_venues(venues: Path) -> list[Fill]:
-    """Every fill that the simulators keep in their folder; what failed on chain is none."""
-    with _opened(venues / "kalshi.sqlite") as database:
-        found: list[Fill] = database.execute(
-            "SELECT 1, fill_id, count_e2 * 10000, fee_e6, cash_e6 FROM fills"
-        ).fetchall()
-    with _opened(venues / "polymarket.sqlite") as database:
-        found += database.execute(
-            "SELECT 2, id, qty_e6, fee_e6, CASE is_buy WHEN 1 THEN -cash_e6 ELSE cash_e6 END - fee_e6 FROM trades"
-            " WHERE status != 'FAILED'"
-        ).fetchall()
+def _by_order(fills: Iterable[tuple[int, str, str, int, int, int]]) -> list[Executed]:
+    """Fills (venue, order, id, quantity, fee, cash) added up by order: a venue rounds an order's dollars once."""
+    orders: dict[tuple[int, str], list[tuple[str, int, int, int]]] = defaultdict(list)
+    for venue, order, *fill in fills:
+        orders[venue, order].append(tuple(fill))  # type: ignore[arg-type]
+    found = []
+    for (venue, _), its in orders.items():
+        names, *amounts = zip(*sorted(its), strict=True)
+        quantity, fee, cash = (sum(each) for each in amounts)
+        found.append((venue, names, quantity, fee, cash))
     return sorted(found)
 
 
-def fills_of_ledger(ledger: Path) -> list[Fill]:
+def executed_at_venues(venues: Path) -> list[Executed]:
+    """Every order with a fill that the simulators keep in their folder; what failed on chain is none."""
+    with _opened(venues / "kalshi.sqlite") as database:
+        fills = database.execute("SELECT 1, order_id, fill_id, count_e2 * 10000, fee_e6, cash_e6 FROM fills").fetchall()
+    with _opened(venues / "polymarket.sqlite") as database:
+        fills += database.execute(
+            "SELECT 2, order_id, id, qty_e6, fee_e6, CASE is_buy WHEN 1 THEN -cash_e6 ELSE cash_e6 END - fee_e6"
+            " FROM trades WHERE status != 'FAILED'"
+        ).fetchall()
+    return _by_order(fills)
+
+
+def booked_in_ledger(ledger: Path) -> list[Executed]:
     """The same, as the ledger booked it."""
     with _opened(ledger) as database:
-        return sorted(database.execute("SELECT venue, fill_id, qty_e6, fee_e6, cash_e6 FROM fills").fetchall())
+        return _by_order(
+            database.execute("SELECT venue, client_id, fill_id, qty_e6, fee_e6, cash_e6 FROM fills").fetchall()
+        )
 
 
 def executed_twice(venues: Path, ledger: Path) -> list[str]:

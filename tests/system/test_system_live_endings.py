@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from live_books import (
     VENUES,
+    booked_in_ledger,
+    executed_at_venues,
     executed_twice,
-    fills_of_ledger,
-    fills_of_venues,
     listens,
     ports_of,
     simulator,
@@ -67,15 +67,15 @@ def test_a_killed_demo_takes_venues_and_children_along_and_the_next_one_goes_on_
     demo.healthy()
     demo.until("an attempt", lambda now: bool(now["counts"]["attempts"]), 20.0)
     dead = kill(box, demo)
-    before, keys = fills_of_venues(venues), secrets_of(venues)
+    before, keys = executed_at_venues(venues), secrets_of(venues)
     again = box.run("demo", "--seconds", 4, "--json", "--state", state)
     assert again.code == 0, (again.err, again.out)
     without_fault(again.json)
     assert not dead.exists(), "the dead instance is still there"
     assert secrets_of(venues) == keys
-    after = fills_of_venues(venues)
+    after = executed_at_venues(venues)
     assert set(before) < set(after), "the next demo did not trade"
-    assert fills_of_ledger(ledger) == after
+    assert booked_in_ledger(ledger) == after
     assert executed_twice(venues, ledger) == []
     assert box.remains() == []
 

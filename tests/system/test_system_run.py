@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from live_books import VENUES, executed_twice, fills_of_ledger, fills_of_venues, simulator, without_fault
+from live_books import VENUES, booked_in_ledger, executed_at_venues, executed_twice, simulator, without_fault
 from system_support import Box, Done, Running, opened, wait_for
 
 pytestmark = pytest.mark.system
@@ -135,7 +135,7 @@ def test_on_paper_it_trades_with_live_books_and_nothing_is_ordered(venues: Venue
     assert (summary["gaps"], summary["hash_mismatches"], summary["crossed"]) == (0, 0, 0)
     assert summary["latency_us"]["opportunity_to_wire"]["count"] == 0
     assert venues.statements() == before
-    assert fills_of_venues(venues.folder) == []
+    assert executed_at_venues(venues.folder) == []
     assert (venues.folder / "state" / "ledger-paper.sqlite").exists()
     assert not (venues.box.work / "segment").exists()
 
@@ -146,9 +146,9 @@ def test_live_it_trades_the_ledger_agrees_and_no_secret_is_anywhere(venues: Venu
 
     def traded() -> bool:
         assert live.process.poll() is None, live.stderr
-        return len(fills_of_venues(venues.folder)) >= 4
+        return len(executed_at_venues(venues.folder)) >= 4
 
-    wait_for("some fills", traded, 40.0)
+    wait_for("some executed orders", traded, 40.0)
     # while it runs: shared memory, the run file, what `ps` shows, and what the probes print
     secrets = venues.secrets()
     assert {name.split()[0] for name in secrets} == {"kalshi.pem", "wallet", "api"}, "there is nothing to look for"
@@ -170,7 +170,7 @@ def test_live_it_trades_the_ledger_agrees_and_no_secret_is_anywhere(venues: Venu
     assert summary["latency_us"]["opportunity_to_wire"]["count"] > 0
     ledger = venues.folder / "state" / "ledger-live.sqlite"
     assert executed_twice(venues.folder, ledger) == []
-    assert fills_of_ledger(ledger) == fills_of_venues(venues.folder)
+    assert booked_in_ledger(ledger) == executed_at_venues(venues.folder)
     # afterwards: logs, alerts, ledger, recordings, everything that any command said
     files = [path for path in venues.box.folder.rglob("*") if path.is_file() and not OWN_FILES.fullmatch(path.name)]
     assert {"processes.log", "ledger-live.sqlite", "kalshi.jsonl", "kalshi-sim.log", "kalshi-sim.json"} <= {
