@@ -23,6 +23,7 @@ __all__ = [
     "opened_on",
     "ports_of",
     "simulator",
+    "unsettled",
     "without_fault",
 ]
 
@@ -98,6 +99,13 @@ def opened_on(ledger: Path, venue: str) -> list[int]:
     )
     with _opened(ledger) as database:
         return [row[0] for row in database.execute(query, (VENUES[venue],))]
+
+
+def unsettled(ledger: Path, before_ns: int) -> list[str]:
+    """Attempts that began before a moment (CLOCK_REALTIME) and are not over."""
+    with _opened(ledger) as database:
+        query = "SELECT id FROM attempts WHERE state != 'closed' AND opened_ns < ?"
+        return [row[0] for row in database.execute(query, (before_ns,))]
 
 
 def simulator(box: Box, venue: str) -> psutil.Process | None:

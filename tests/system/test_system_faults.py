@@ -41,7 +41,7 @@ def kill_and_wait(replay: Running, role: str) -> None:
 
 def test_every_killed_process_is_back_within_a_second_and_nothing_is_taken_twice(box: Box) -> None:
     state = box.work / "state"
-    replay = box.paper("--json", "--state", state, seconds=14, events=40)
+    replay = box.paper("--json", "--state", state, seconds=20, events=40)
     for role in KILLED:
         kill_and_wait(replay, role)
     done = replay.wait(40)
@@ -58,7 +58,7 @@ def test_every_killed_process_is_back_within_a_second_and_nothing_is_taken_twice
 
 
 def test_a_frozen_detector_is_shown_killed_and_restarted(box: Box) -> None:
-    replay = box.paper("--json", seconds=7)
+    replay = box.paper("--json", seconds=15)
     before = line_of(replay.healthy(), "detector")
     allowed = slowness()
     os.kill(before["pid"], signal.SIGSTOP)

@@ -18,6 +18,7 @@ from live_books import (
     listens,
     opened_on,
     simulator,
+    unsettled,
     without_fault,
 )
 from system_support import Box, Done, Running, line_of, slowness, wait_for
@@ -34,8 +35,14 @@ def trading(demo: Running, timeout_s: float = 20.0) -> dict[str, Any]:
     return demo.until("an attempt", lambda now: bool(now["counts"]["attempts"]), timeout_s)
 
 
-def ended(demo: Running) -> Done:
-    """End it in order."""
+def ended(demo: Running, ledger: Path) -> Done:
+    """End it in order, once whatever the fault caught has been settled with the venues.
+
+    That an order never arrived takes seconds to prove, and longer than an orderly end waits; what found no proof at first is
+    asked again every half minute.
+    """
+    now = time.time_ns()
+    wait_for("the end of what the fault caught", lambda: not unsettled(ledger, now), 75.0)
     demo.send(signal.SIGINT)
     done = demo.wait(20)
     assert done.code == 130, done.err
@@ -91,7 +98,7 @@ def test_every_killed_process_is_back_within_a_second_and_no_order_is_executed_t
         assert min(took) <= allowed, f"{role} took {took} s to be back, allowed are {allowed:.1f}"
         kills += len(took)
         demo.until(f"attempts after {role} was killed", partial(more_attempts_than, attempts), 10.0 * allowed)
-    done = ended(demo)
+    done = ended(demo, state / "ledger-demo.sqlite")
     without_fault(done.json)
     assert (done.json["restarts"], done.json["venue_restarts"]) == (kills, 0)
     settled(state)
@@ -123,7 +130,7 @@ def test_while_a_venue_is_down_nothing_is_attempted_there_and_then_trading_goes_
     assert up_ns - down_ns > 2 * margin_ns, "the outage was too short to tell anything"
     demo.healthy(15.0)
     wait_for("an attempt after the outage", lambda: opened_on(ledger, venue)[-1] > up_ns, 25.0)
-    done = ended(demo)
+    done = ended(demo, ledger)
     during = [when for when in opened_on(ledger, venue) if down_ns + margin_ns < when < up_ns]
     assert during == [], [f"{(when - down_ns) / 1e6:.0f} ms after the kill" for when in during]
     without_fault(done.json)
