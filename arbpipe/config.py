@@ -30,6 +30,7 @@ ENVIRONMENT: Final = {
     "ARBPIPE_SEGMENT": "directory of the segment",
     "ARBPIPE_NATIVE": "auto, require or python: which core to use",
     "ARBPIPE_RECORDINGS": "folder of recordings, read by the tests",
+    "ARBPIPE_LONG": "set by hand: the tests' long form",
 }
 
 

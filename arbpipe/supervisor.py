@@ -37,7 +37,7 @@ _BOOT_NS: Final = 10_000_000_000
 _FIRST_DELAY_S: Final = 0.05
 _MOST_DELAY_S: Final = 2.0
 _STABLE_S: Final = 5.0
-_STOP_S: Final = {Role.EXECUTOR: 4.0}
+_STOP_S: Final = {Role.EXECUTOR: 8.0}
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ __all__ = ["Executor", "GatewayFactory", "run_executor"]
 _MS: Final = 1_000_000
 _IDLE_S: Final = 0.02
 _STEP_POLL_S: Final = 0.0002
-_STOP_S: Final = 2.5
+_STOP_S: Final = 5.0
 _ORPHAN_STOP_S: Final = 0.8
 _RETRY_STUCK_NS: Final = 30 * 1_000_000_000
 
@@ -397,6 +397,13 @@ class Executor:
         while self._tasks and time.monotonic() < deadline:
             await asyncio.wait(self._tasks, timeout=0.05)
             line.beat()
+        # what is still at work must not send another order once the ledger is compared with the venues; its intents are
+        # stored, and the next start goes on from them
+        left = list(self._tasks)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=0.5)
 
     async def _settle_down(self) -> None:
         """Say truthfully whether we are busy: idle, asleep until a time, or at work."""
@@ -473,7 +480,9 @@ def run_executor(process: Process, make_gateways: GatewayFactory) -> None:
             process.segment,
             Freshness(fresh.max_confirm_age_ms * _MS, fresh.max_lag_ms, fresh.max_heartbeat_age_ms * _MS),
         )
-        breaker = Breaker(process.segment, Path(spec.state) / "breaker.json", ledger_empty=store.empty)
+        breaker = Breaker(
+            process.segment, Path(spec.state) / f"breaker-{spec.mode_name.lower()}.json", ledger_empty=store.empty
+        )
         sleepers = Sleepers(process)
         ledger = Ledger(store)
         holder: list[Executor] = []
