@@ -166,23 +166,6 @@ class _Level(Struct, frozen=True, gc=False):
     size: str
 
 
-class _BookEvent(_Event, frozen=True, gc=False, tag="book"):
-    market: str
-    asset_id: str
-    timestamp: str
-    hash: str
-    bids: list[_Level]
-    asks: list[_Level]
-    tick_size: str | None = None
-    last_trade_price: str | None = None
-    min_order_size: str | None = None
-    neg_risk: bool | None = None
-    version: str | None = None
-
-
-_Known = PriceChange | _BookEvent | LastTradePrice | TickSizeChange | BestBidAsk | NewMarket | MarketResolved
-
-
 class _RestBook(Struct, frozen=True, gc=False):
     market: str
     asset_id: str
@@ -195,6 +178,13 @@ class _RestBook(Struct, frozen=True, gc=False):
     min_order_size: str | None = None
     neg_risk: bool | None = None
     version: str | None = None
+
+
+class _BookEvent(_RestBook, frozen=True, gc=False, tag_field="event_type", tag="book"):
+    """The same book as a stream event."""
+
+
+_Known = PriceChange | _BookEvent | LastTradePrice | TickSizeChange | BestBidAsk | NewMarket | MarketResolved
 
 
 class _RestHead(Struct, frozen=True, gc=False):
@@ -289,7 +279,7 @@ def _message(event: _Known) -> Message:
     return _book(event) if isinstance(event, _BookEvent) else event
 
 
-def _book(event: _BookEvent | _RestBook) -> Book:
+def _book(event: _RestBook) -> Book:
     return Book(
         event.market,
         event.asset_id,
