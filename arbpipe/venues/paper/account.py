@@ -71,6 +71,11 @@ class PaperAccount:
         fills = tuple(Fill(**fill) for fill in data["fills"])
         return Outcome(OutcomeState(data["state"]), fills, data["reason"])
 
+    def orders(self, venue: Venue) -> int:
+        """How many orders arrived at the venue so far, whatever became of them."""
+        row = self._db.execute("SELECT count(*) FROM orders WHERE venue = ?", (int(venue),)).fetchone()
+        return int(row[0])
+
     # -- execution ---------------------------------------------------------------------------------------------------
 
     def reject(self, order: Order, reason: str) -> Outcome:

@@ -71,8 +71,8 @@ class PaperGateway:
         return self._arrive(order)
 
     def _arrive(self, order: Order) -> Outcome:
-        # one order, one draw: the same order misbehaves the same way whenever it is sent
-        dice = random.Random(f"{self._manners.seed}:{order.client_id}")
+        # drawn from how many orders came before, not from the random client id: a replay has the same accidents each time
+        dice = random.Random(f"{self._manners.seed}:{order.uid}:{self._account.orders(self.venue)}")
         if dice.randrange(1000) < self._manners.reject_permille:
             return self._account.reject(order, "the venue refused the order (paper)")
         listing = self._listing(order.uid)

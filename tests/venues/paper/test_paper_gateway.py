@@ -150,6 +150,22 @@ def test_accidents_come_as_often_as_they_are_asked_for(desk: Desk) -> None:
     assert 5 < states.count(OutcomeState.REJECTED) < 35
 
 
+def test_accidents_do_not_depend_on_the_random_client_id(tmp_path: Path) -> None:
+    with pair_plane() as plane:
+
+        def accidents(run_name: str) -> list[tuple[OutcomeState, int]]:
+            desk = Desk(plane, tmp_path / f"{run_name}.sqlite")
+            gateway = desk.gateway(Venue.KALSHI, reject=300, partial=300)
+            orders = [desk.order(A, Side.YES, 4_000, 10, name=f"{run_name}-{n}") for n in range(30)]
+            outcomes = [run(gateway.place(order)) for order in orders]
+            desk.account.close()
+            return [(outcome.state, outcome.qty_e6) for outcome in outcomes]
+
+        first = accidents("first")
+        assert accidents("second") == first
+        assert len(set(first)) > 2
+
+
 def test_what_is_held_can_be_sold_and_no_more(desk: Desk) -> None:
     assert desk.place(POLY, Side.NO, 5_000, 600).state is OutcomeState.FILLED
     assert desk.place(POLY, Side.NO, 4_800, 601, Action.SELL).state is OutcomeState.REJECTED
