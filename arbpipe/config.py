@@ -35,13 +35,14 @@ ENVIRONMENT: Final = {
 
 
 class SegmentConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """Size of the shared memory."""
+    """Size of the shared memory. lock_memory keeps it from being paged out, and needs RLIMIT_MEMLOCK of that size."""
 
     slots: int = 2048
     connections: int = 64
     log_capacity: int = 4096
     ring_capacity: int = 128
     covers: int = 4096
+    lock_memory: bool = False
 
 
 class PathsConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -60,7 +61,8 @@ class FreshnessConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class DetectorConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What counts as an opportunity. Edges are dollars per contract, after fees."""
+    """What counts as an opportunity. Edges are dollars per contract, after fees. wait: block (spin briefly, then sleep) or
+    spin, which takes a core of its own named in cpus."""
 
     min_edge_usd: str = "0.005"
     max_edge_usd: str = "0.05"
@@ -68,6 +70,7 @@ class DetectorConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     expiry_ms: int = 250
     repush_ms: int = 1_000
     sweep_ms: int = 100
+    wait: str = "block"
     cpus: tuple[int, ...] = ()
 
 
@@ -333,8 +336,23 @@ def _check_values(config: Config, path: Path | None) -> None:
         section, _, key = dotted.partition(".")
         if getattr(getattr(config, section), key) <= 0:
             raise EnvironmentRefused(f"{where}: {dotted} must be positive")
+    _check_wait(config, where)
     if parse_money_e6(config.detector.max_edge_usd) <= parse_money_e6(config.detector.min_edge_usd):
         raise EnvironmentRefused(f"{where}: detector.max_edge_usd must be above detector.min_edge_usd")
+
+
+def _check_wait(config: Config, where: Path | str) -> None:
+    """A spinning detector on a core that another process needs makes both of them late."""
+    detector = config.detector
+    if detector.wait not in ("block", "spin"):
+        raise EnvironmentRefused(f'{where}: detector.wait = "{detector.wait}": use block or spin')
+    if detector.wait == "spin":
+        shared = {*config.feeds.kalshi_cpus, *config.feeds.polymarket_cpus, *config.executor.cpus}
+        if len(detector.cpus) != 1 or detector.cpus[0] in shared or len(os.sched_getaffinity(0)) < 2:
+            raise EnvironmentRefused(
+                f'{where}: detector.wait = "spin" with detector.cpus = {list(detector.cpus)}: name one core there that no '
+                "feed and not the executor is pinned to, on a machine with two or more; else use block"
+            )
 
 
 def default_toml() -> str:

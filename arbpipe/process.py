@@ -15,6 +15,7 @@ import msgspec
 
 from arbpipe.alerts import Alerts
 from arbpipe.config import Config
+from arbpipe.errors import EnvironmentRefused
 from arbpipe.shm.ageclock import SegmentClock
 from arbpipe.shm.layout import Role
 from arbpipe.shm.locks import RoleLock
@@ -69,6 +70,8 @@ class Process:
         self.stop = False
         self.segment = Segment.attach(Path(spec.segment), writable=True)
         self.lock = RoleLock(self.segment.directory, role.label)
+        if spec.config.segment.lock_memory:
+            self._lock_memory()
         self.line = ProcessLine(self.segment, role)
         self.line.begin()
         self.alerts = Alerts(Path(spec.state) / "alerts.log", spec.mode_name, role.label, self.line)
@@ -76,6 +79,15 @@ class Process:
         self._on_stop: list[Callable[[], None]] = []
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which stops us in order
+
+    def _lock_memory(self) -> None:
+        try:
+            self.segment.region.lock()
+        except OSError as error:
+            raise EnvironmentRefused(
+                f"[segment] lock_memory: cannot lock {self.segment.size:,} bytes of {self.segment.directory}: "
+                f"{error.strerror}: raise RLIMIT_MEMLOCK (LimitMEMLOCK= in a unit, ulimit -l) or turn it off"
+            ) from None
 
     def _stop(self, *_: object) -> None:
         self.stop = True

@@ -6,17 +6,23 @@ core sees the transient zero (shm.md finding 1). Item assignment through ``memor
 
 from __future__ import annotations
 
-import mmap
+import os
+from operator import index
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["Region"]
 
 
+@final
 class Region:
     """Words and bytes of one mapped buffer. Offsets are in bytes; every access checks bounds and alignment."""
 
-    __slots__ = ("_b", "_i32", "_i64", "_u32", "_u64", "readonly", "size")
+    __slots__ = ("_b", "_i32", "_i64", "_u32", "_u64", "_uses", "readonly", "size")
 
-    def __init__(self, buffer: mmap.mmap | bytearray | memoryview) -> None:
+    def __init__(self, buffer: Buffer, /) -> None:
         """View ``buffer``, whose length must be a multiple of 8.
 
         Raises:
@@ -32,68 +38,89 @@ class Region:
         self._i64 = view.cast("q")
         self._u32 = view.cast("I")
         self._i32 = view.cast("i")
+        self._uses = 0
 
     def release(self) -> None:
-        """Drop every view, so that the mapping can be closed. The region is unusable afterwards."""
+        """Drop every view, so that the mapping can be closed. The region is unusable afterwards.
+
+        Raises:
+            BufferError: a kernel still reads it.
+        """
+        if self._uses:
+            raise BufferError(f"{self._uses} kernels still read the region: release them first")
         for view in (self._u64, self._i64, self._u32, self._i32, self._b):
             view.release()
 
-    def _index(self, offset: int, size: int) -> int:
-        if offset < 0 or offset + size > self.size:
-            raise IndexError(f"offset {offset} (+{size}) is outside the region of {self.size} bytes")
-        index, rest = divmod(offset, size)
-        if rest:
-            raise ValueError(f"offset {offset} is not a multiple of {size}")
-        return index
+    def lock(self) -> None:
+        """Keep the region in memory (mlock).
 
-    def load_u64(self, offset: int) -> int:
-        """Load a 64-bit word (acquire)."""
-        return self._u64[self._index(offset, 8)]
+        Raises:
+            OSError: refused, usually by RLIMIT_MEMLOCK.
+        """
+        import ctypes  # 10 ms that only this needs
 
-    def store_u64(self, offset: int, value: int) -> None:
-        """Store a 64-bit word (release)."""
-        self._u64[self._index(offset, 8)] = value
+        import numpy as np
 
-    def load_i64(self, offset: int) -> int:
-        """Load a signed 64-bit word (acquire)."""
-        return self._i64[self._index(offset, 8)]
+        address = np.frombuffer(self._b, np.uint8).ctypes.data
+        library = ctypes.CDLL(None, use_errno=True)
+        if library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(self.size)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def store_i64(self, offset: int, value: int) -> None:
-        """Store a signed 64-bit word (release)."""
-        self._i64[self._index(offset, 8)] = value
-
-    def load_u32(self, offset: int) -> int:
-        """Load a 32-bit word (acquire)."""
-        return self._u32[self._index(offset, 4)]
-
-    def store_u32(self, offset: int, value: int) -> None:
-        """Store a 32-bit word (release)."""
-        self._u32[self._index(offset, 4)] = value
-
-    def load_i32(self, offset: int) -> int:
-        """Load a signed 32-bit word (acquire)."""
-        return self._i32[self._index(offset, 4)]
-
-    def store_i32(self, offset: int, value: int) -> None:
-        """Store a signed 32-bit word (release)."""
-        self._i32[self._index(offset, 4)] = value
-
-    def load_u8(self, offset: int) -> int:
-        """Load one byte."""
-        return self._b[self._index(offset, 1)]
-
-    def store_u8(self, offset: int, value: int) -> None:
-        """Store one byte."""
-        self._b[self._index(offset, 1)] = value
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Copy ``length`` bytes out; no order is promised inside the copy."""
-        if offset < 0 or length < 0 or offset + length > self.size:
+    def _at(self, offset: int, length: int, align: int) -> int:
+        offset = index(offset)
+        if offset < 0 or length < 0 or offset > self.size - length:
             raise IndexError(f"offset {offset} (+{length}) is outside the region of {self.size} bytes")
+        if offset % align:
+            raise ValueError(f"offset {offset} is not a multiple of {align}")
+        return offset
+
+    def load_u64(self, offset: int, /) -> int:
+        """Load a 64-bit word (acquire)."""
+        return self._u64[self._at(offset, 8, 8) >> 3]
+
+    def store_u64(self, offset: int, value: int, /) -> None:
+        """Store a 64-bit word (release)."""
+        self._u64[self._at(offset, 8, 8) >> 3] = value
+
+    def load_i64(self, offset: int, /) -> int:
+        """Load a signed 64-bit word (acquire)."""
+        return self._i64[self._at(offset, 8, 8) >> 3]
+
+    def store_i64(self, offset: int, value: int, /) -> None:
+        """Store a signed 64-bit word (release)."""
+        self._i64[self._at(offset, 8, 8) >> 3] = value
+
+    def load_u32(self, offset: int, /) -> int:
+        """Load a 32-bit word (acquire)."""
+        return self._u32[self._at(offset, 4, 4) >> 2]
+
+    def store_u32(self, offset: int, value: int, /) -> None:
+        """Store a 32-bit word (release)."""
+        self._u32[self._at(offset, 4, 4) >> 2] = value
+
+    def load_i32(self, offset: int, /) -> int:
+        """Load a signed 32-bit word (acquire)."""
+        return self._i32[self._at(offset, 4, 4) >> 2]
+
+    def store_i32(self, offset: int, value: int, /) -> None:
+        """Store a signed 32-bit word (release)."""
+        self._i32[self._at(offset, 4, 4) >> 2] = value
+
+    def load_u8(self, offset: int, /) -> int:
+        """Load one byte."""
+        return self._b[self._at(offset, 1, 1)]
+
+    def store_u8(self, offset: int, value: int, /) -> None:
+        """Store one byte."""
+        self._b[self._at(offset, 1, 1)] = value
+
+    def read(self, offset: int, length: int, /) -> bytes:
+        """Copy ``length`` bytes out; no order is promised inside the copy."""
+        self._at(offset, length, 1)
         return self._b[offset : offset + length].tobytes()
 
-    def write(self, offset: int, data: bytes | bytearray) -> None:
+    def write(self, offset: int, data: Buffer, /) -> None:
         """Copy bytes in; no order is promised inside the copy."""
-        if offset < 0 or offset + len(data) > self.size:
-            raise IndexError(f"offset {offset} (+{len(data)}) is outside the region of {self.size} bytes")
-        self._b[offset : offset + len(data)] = data
+        view = memoryview(data).cast("B")
+        self._at(offset, len(view), 1)
+        self._b[offset : offset + len(view)] = view

@@ -17,6 +17,7 @@ from arbpipe.catalog.publish import SlotAllocator, flatten
 from arbpipe.clock import boottime_ns
 from arbpipe.errors import EnvironmentRefused
 from arbpipe.process import Process
+from arbpipe.shm.doorbell import DetectorBell
 from arbpipe.shm.generation import Generation, Listing, content_of, encode_generation, write_generation
 from arbpipe.shm.layout import PROCESS, Role
 from arbpipe.shm.stats import Counter, ErrorCode, ProcessState
@@ -41,6 +42,7 @@ class CatalogPublisher:
         self._segment = segment = process.segment
         self._process = process
         self._word = segment.section("catalog").offset
+        self._bell = DetectorBell(segment)
         self._held = Held(segment)
         self._revoked = Revoked(segment)
         self._slots = {
@@ -129,6 +131,7 @@ class CatalogPublisher:
         write_generation(self._segment.directory, self.generation + 1, content, head_length)
         self.generation += 1
         self._segment.region.store_u64(self._word, self.generation)
+        self._bell.ring()
         self._segment.region.store_i64(self._word + 8, now)
         (self._segment.directory / f"catalog.{self.generation - _KEEP}").unlink(missing_ok=True)
         return True

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
-import numpy as np
-
-from arbpipe.clock import ClockMode, stamp_ns
+from arbpipe.clock import stamp_ns
 from arbpipe.detector.funnel import CoverFunnel
-from arbpipe.detector.kernel import Kernel
+from arbpipe.detector.kernel import kernel_of
 from arbpipe.detector.sizing import Edge, Quote, Refusal, Sized, edge_at_minimum, size_cover
 from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_size_e2
 from arbpipe.identity import side_of, slot_of
 from arbpipe.process import Process
 from arbpipe.shm import core
+from arbpipe.shm.doorbell import DetectorBell
 from arbpipe.shm.generation import CoverEntry, Generation
 from arbpipe.shm.layout import Role, Stage
 from arbpipe.shm.opportunity import Doorbell, Leg, Opportunity, OpportunityWriter
@@ -25,9 +23,15 @@ from arbpipe.shm.usable import Freshness, UsableRule
 
 __all__ = ["Detector", "run_detector"]
 
-_POLL_S: Final = 0.0003
 _MS: Final = 1_000_000
-_NEAR_MISSES: Final = 32
+#: Near-misses told per sweep; fewer while they turn out to have no price, as those come again.
+_NEAR_MOST: Final = 32
+_NEAR_LEAST: Final = 2
+#: What the detector spins before it sleeps, and how long it sleeps at most: a third of the heartbeat's patience is far more.
+_SPIN_NS: Final = 20_000
+_SLEEP_NS: Final = 100 * _MS
+#: A spinning detector looks up this often.
+_LOOK_UP_NS: Final = _MS
 
 
 class Detector:
@@ -55,13 +59,15 @@ class Detector:
         self._latency = Histogram(segment, Stage.ROW_TO_OPPORTUNITY, Role.DETECTOR)
         self._generation_at = segment.section("catalog").offset
         self._logs = [segment.section("changes").at(each.log) for each in ranges_of(segment).values()]
-        self._log_capacity = segment.counts.log_capacity
         # the tail begins at the head: the first sweep sees everything that was published before
-        self._tails = [segment.region.load_u64(log) for log in self._logs]
+        self._tails = tuple(segment.region.load_u64(log) for log in self._logs)
+        self._bell = DetectorBell(segment)
+        self._words = (*self._logs, self._generation_at)
+        self._spins = config.detector.wait == "spin"
         self._generation: Generation | None = None
-        self._kernel: Kernel | None = None
+        self._kernel: core.Kernel | None = None
         self._pushed: dict[tuple[int, ...], int] = {}
-        self._best_look = np.empty(0, np.int64)
+        self._near = _NEAR_MOST
         self._least_size: list[int] = []
         self._next_sweep = 0
         self._swept = False
@@ -87,10 +93,11 @@ class Detector:
     def _load_generation(self) -> None:
         number = self._segment.region.load_u64(self._generation_at)
         self._generation = generation = Generation(self._segment.directory, number)
-        self._kernel = Kernel(self._segment.array("cost_e6"), generation)
+        if self._kernel is not None:
+            self._kernel.release()
+        self._kernel = kernel_of(self._segment, generation, self._logs, self._tails, self._min_edge)
         for cover in generation.covers:
             self._funnel.adopt(cover.number, cover.cover_id)
-        self._best_look = np.full(len(generation.covers), -(1 << 62), np.int64)
         self._least_size = [
             max(generation.by_slot[slot_of(claim)].min_size_e2 for claims in cover.propositions for claim in claims)
             for cover in generation.covers
@@ -101,56 +108,64 @@ class Detector:
 
     def _drain(self) -> bool:
         assert self._kernel is not None
-        slots: set[int] = set()
-        overrun = False
-        tails = list(self._tails)
-        for index, log in enumerate(self._logs):
-            try:
-                drained, tails[index] = core.log_drain(
-                    self._segment.region, log, self._log_capacity, self._tails[index]
-                )
-                slots.update(drained)
-            except core.Overrun as gap:
-                self._line.add(Counter.OVERRUNS)
-                self._line.error(ErrorCode.OVERRUN, f"change log {index} overran the detector: swept instead")
-                tails[index], overrun = gap.head, True
-        if overrun:
+        try:
+            found = self._kernel.drain()
+        except core.Overrun:
+            self._line.add(Counter.OVERRUNS)
+            self._line.error(ErrorCode.OVERRUN, "a change log overran the detector: swept instead")
             self._sweep()
-        elif slots:
-            covers, edges = self._kernel.touch(slots)
-            for cover, edge in zip(covers, edges, strict=True):
+        else:
+            if found is None:
+                return False
+            for cover, edge in found:
                 self._look(cover, edge)
-        if tails != self._tails:
-            self._tails = tails
-            for index, tail in enumerate(tails):
+        tails = self._kernel.tails
+        for index, tail in enumerate(tails):
+            if tail != self._tails[index]:
                 self._line.cursor(index, tail)  # after the work: whoever waits for us may go on now
-            return True
-        return False
+        self._tails = tails
+        return True
 
     def _sweep(self) -> None:
         assert self._kernel is not None
         self._line.add(Counter.SWEEPS)
-        looks = self._kernel.sweep()
-        for cover in np.flatnonzero(looks >= self._min_edge).tolist():
-            self._look(cover, int(looks[cover]))
-        # a few near-misses each time; those that cannot be priced now come again
-        better = np.flatnonzero((looks > self._best_look) & (looks < self._min_edge))[:_NEAR_MISSES]
-        for cover in better.tolist():
-            self._look(cover, int(looks[cover]))
+        # a few near-misses each time, in turn
+        told = waiting = 0
+        for cover, edge in self._kernel.sweep(self._near):
+            waiting += edge < self._min_edge
+            told += self._look(cover, edge) and edge < self._min_edge
+        if waiting:
+            self._near = _NEAR_MOST if told else max(_NEAR_LEAST, self._near // 2)
 
-    def _look(self, index: int, first_look_e6: int) -> None:
-        """Price a cover exactly if its first look is a hit, or is the best so far (a near-miss worth telling)."""
-        hit = first_look_e6 >= self._min_edge
-        if not hit and first_look_e6 <= self._best_look[index]:
+    def wait(self) -> None:
+        """Sleep, or spin, until something changes or the next sweep is due."""
+        left = min(self._next_sweep - stamp_ns(), _SLEEP_NS) if self._kernel is not None else _SLEEP_NS
+        if left <= 0:
             return
+        known = self._generation.number if self._generation else 0
+        if self._spins:
+            left = min(left, _LOOK_UP_NS)
+        self._bell.wait(self._words, (*self._tails, known), left if self._spins else min(_SPIN_NS, left), left)
+
+    def close(self) -> None:
+        """Let go of the segment."""
+        if self._kernel is not None:
+            self._kernel.release()
+            self._kernel = None
+
+    def _look(self, index: int, first_look_e6: int) -> bool:
+        """Price a cover exactly: its first look is a hit, or a near-miss not told yet. Return whether it had a price."""
+        hit = first_look_e6 >= self._min_edge
+        assert self._kernel is not None
         assert self._generation is not None
         cover = self._generation.covers[index]
         now = self._process.clock.now_ns()
         quotes, rows, missing = self._quotes(cover, now)
         edge = edge_at_minimum(cover.k, quotes, self._least_size[index])
-        if isinstance(edge, Edge) and missing is None:
-            # only with every claim in it is the look the best that the cover can say of itself
-            self._best_look[index] = max(int(self._best_look[index]), first_look_e6)
+        # only with every claim in it is the look the best that the cover can say of itself
+        told = isinstance(edge, Edge) and missing is None
+        if told:
+            self._kernel.settle(index, first_look_e6)
         if hit:
             self._line.add(Counter.HITS)
             self._take(cover, quotes, rows, edge, missing, now)
@@ -159,6 +174,7 @@ class Detector:
             self._funnel.refused(index, refusal.reason, refusal.value, refusal.threshold, now)
         else:
             self._funnel.priced(index, edge.edge_e6, edge.size_e2, now, Reason.EDGE)
+        return told
 
     def _quotes(self, cover: CoverEntry, now: int) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
         """Every usable claim of every proposition; a claim that fails is left out and the cover goes on without it."""
@@ -291,10 +307,12 @@ def run_detector(process: Process) -> None:
     detector = Detector(process)
     process.line.state(ProcessState.RUN)
     process.line.waiting(IDLE_FOR_EVER)
-    poll = _POLL_S / 2 if process.clock.mode is ClockMode.STEPPED else _POLL_S
-    while not process.should_stop():
-        worked = detector.turn()
-        process.line.add(Counter.TURNS)
-        process.line.beat()
-        if not worked:
-            time.sleep(poll)
+    try:
+        while not process.should_stop():
+            worked = detector.turn()
+            process.line.add(Counter.TURNS)
+            process.line.beat()
+            if not worked:
+                detector.wait()
+    finally:
+        detector.close()

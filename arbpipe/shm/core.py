@@ -8,54 +8,118 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from typing import TYPE_CHECKING, Final
 
-from arbpipe._python import (
-    ROW_BUSY,
-    Overrun,
-    Region,
-    log_drain,
-    log_push,
-    ring_push,
-    ring_read,
-    row_read,
-    row_write,
-    wait_word,
-)
 from arbpipe.errors import EnvironmentRefused
+from arbpipe.shm.layout import CELL, HEAD_BYTES, LINE, NO_QUOTE, ROW
+
+_OURS: Final = (LINE, ROW.size, ROW.offset("cell0"), CELL.size, HEAD_BYTES, NO_QUOTE)
+_NATIVE: Final = "native"
+
+
+def _choose() -> tuple[str, str]:
+    """The core to use, and why it is not the native one (empty if it is)."""
+    if os.environ.get("ARBPIPE_NATIVE", "auto") == "python":
+        return "python (asked for)", "ARBPIPE_NATIVE=python asks for the twin"
+    try:
+        # a folder of C sources imports as an empty namespace: only the extension has a layout
+        from arbpipe._native import LAYOUT
+    except ImportError as error:
+        return "python (no native build)", f"arbpipe._native does not import ({error})"
+    if LAYOUT != _OURS:
+        return "python (native is stale)", f"arbpipe._native was built for layout {LAYOUT}, this is {_OURS}"
+    return _NATIVE, ""
+
+
+#: What ``status`` and the first line of every long-running command say; and what keeps the native core away.
+CORE, _WHY = _choose()
+
+if TYPE_CHECKING or CORE == _NATIVE:
+    from arbpipe._native import (
+        LAYOUT,
+        ROW_BUSY,
+        Kernel,
+        Overrun,
+        Region,
+        bell_ring,
+        bell_wait,
+        log_drain,
+        log_push,
+        pause,
+        ring_push,
+        ring_read,
+        row_fetch,
+        row_publish,
+        row_read,
+        row_write,
+    )
+else:
+    from arbpipe._python import (
+        LAYOUT,
+        ROW_BUSY,
+        Kernel,
+        Overrun,
+        Region,
+        bell_ring,
+        bell_wait,
+        log_drain,
+        log_push,
+        pause,
+        ring_push,
+        ring_read,
+        row_fetch,
+        row_publish,
+        row_read,
+        row_write,
+    )
 
 __all__ = [
     "CORE",
+    "LAYOUT",
     "Region",
     "Overrun",
+    "Kernel",
     "ROW_BUSY",
     "row_read",
+    "row_fetch",
     "row_write",
+    "row_publish",
     "log_push",
     "log_drain",
     "ring_push",
     "ring_read",
-    "wait_word",
+    "bell_ring",
+    "bell_wait",
+    "pause",
     "check_machine",
+    "is_native",
 ]
 
-#: What ``status`` and the first line of every long-running command say.
-CORE = "python (no native build)"
+
+def is_native(core: str = CORE) -> bool:
+    """Whether a core, by the name in a process's line, is the native one: it rings doorbells and may sleep on them."""
+    return core == _NATIVE
 
 
 def check_machine() -> None:
-    """Refuse a machine on which the twin is not correct, or a core that was required and is not there.
+    """Refuse a core that was required and is not there, or a machine on which the twin is not correct.
 
     Raises:
-        EnvironmentRefused: not little-endian x86-64, or ``ARBPIPE_NATIVE`` asks for what is not built.
+        EnvironmentRefused: ``ARBPIPE_NATIVE`` asks for what is not built, or the twin would run elsewhere than on
+            little-endian x86-64.
     """
     wanted = os.environ.get("ARBPIPE_NATIVE", "auto")
     if wanted not in ("auto", "require", "python"):
         raise EnvironmentRefused(f"ARBPIPE_NATIVE is {wanted!r}: use auto, require or python")
+    if is_native():
+        return
     if wanted == "require":
-        raise EnvironmentRefused("ARBPIPE_NATIVE=require, but this version has no native core: unset it")
+        raise EnvironmentRefused(
+            f"ARBPIPE_NATIVE=require, but {_WHY}: install again where a C compiler is (apt install gcc python3-dev)"
+        )
     machine = platform.machine()
     if sys.byteorder != "little" or machine not in ("x86_64", "AMD64"):
         raise EnvironmentRefused(
             f"the Python core needs little-endian x86-64 (this is {machine}, {sys.byteorder}-endian): "
-            "no memory fence is reachable from Python on other machines"
+            "no memory fence is reachable from Python on other machines; build the native core"
         )

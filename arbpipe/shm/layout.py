@@ -39,6 +39,7 @@ __all__ = [
     "LEG",
     "COVER_STAT",
     "HISTOGRAM",
+    "DOORBELL",
     "layout_of",
     "digest",
 ]
@@ -273,6 +274,8 @@ HISTOGRAM: Final = record(
 )
 _BREAKER: Final = record("breaker", LINE, ("trips", "u8"), ("causes", "u8"), ("last", "S", 96))
 _OPERATOR: Final = record("operator", LINE, ("acknowledged", "u8"), ("kill", "u4"), ("pause", "u4"))
+#: The ring count has several writers, which add to it atomically; the mark is the detector's.
+DOORBELL: Final = Record("doorbell", 2 * LINE, (Field("rings", "u4", 0), Field("waiting", "u4", LINE)))
 _CATALOG: Final = record("catalog", LINE, ("generation", "u8"), ("published_ns", "i8", 1, "CLOCK_BOOTTIME"))
 _CLOCK: Final = record(
     "clock",
@@ -301,6 +304,7 @@ RECORDS: Final = (
     _BREAKER,
     _OPERATOR,
     _CATALOG,
+    DOORBELL,
     _CLOCK,
     _HELD,
 )
@@ -375,6 +379,7 @@ def layout_of(counts: Counts) -> tuple[dict[str, Section], int]:
         ("breaker", _BREAKER.size, 1, _BREAKER, ""),
         ("operator", _OPERATOR.size, 1, _OPERATOR, ""),
         ("catalog", _CATALOG.size, 1, _CATALOG, ""),
+        ("doorbell", DOORBELL.size, 1, DOORBELL, ""),
         # the feeds share a column of venue_state, so each venue's word has a line of its own
         ("venue_state", LINE * (max(Venue) + 1), len(VENUE_COLUMNS), None, "u4"),
         ("quarantine", ceil_to(counts.slots, LINE), len(QUARANTINE_COLUMNS), None, "u1"),

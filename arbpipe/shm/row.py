@@ -1,12 +1,11 @@
 """What a row says: packing for the feed, reading for detector and executor, and the one staleness rule.
 
-The cell is the unit that is published (:mod:`arbpipe._python.row`); ``verified`` and ``confirmed_ns`` lie outside the
+The cell is the unit that is published (:func:`arbpipe.shm.core.row_publish`); ``verified`` and ``confirmed_ns`` lie outside the
 cells and are single words of the same writer.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
@@ -14,7 +13,7 @@ from typing import Final, NamedTuple
 from arbpipe.feemodel import FeeTerms
 from arbpipe.identity import Side
 from arbpipe.shm import core
-from arbpipe.shm.layout import CELL, DEPTH, ROW
+from arbpipe.shm.layout import ROW
 from arbpipe.shm.segment import Segment
 
 __all__ = ["Levels", "Row", "RowFlag", "RowReader", "RowWriter"]
@@ -22,11 +21,8 @@ __all__ = ["Levels", "Row", "RowFlag", "RowReader", "RowWriter"]
 #: ``(price_e4, size_e2)`` best first.
 Levels = Sequence[tuple[int, int]]
 
-_CELL: Final = struct.Struct("<QIIqqqIIIHHII32i")
 _VERIFIED: Final = ROW.offset("verified")
 _CONFIRMED: Final = ROW.offset("confirmed_ns")
-if _CELL.size != CELL.size:
-    raise AssertionError("the cell's struct does not have the cell's size")
 
 
 class RowFlag(IntFlag):
@@ -67,20 +63,6 @@ class Row(NamedTuple):
         return tuple((10_000 - price, size) for price, size in self.asks(side.other))
 
 
-def _flat(levels: Levels) -> list[int]:
-    flat = [word for level in levels[:DEPTH] for word in level]
-    return flat + [0] * (2 * DEPTH - len(flat))
-
-
-def _levels(words: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    levels = []
-    for price, size in zip(words[::2], words[1::2], strict=True):
-        if size <= 0:
-            break
-        levels.append((price, size))
-    return tuple(levels)
-
-
 class RowWriter:
     """Publishes the rows of one range. Single writer: the holder of the range's role lock."""
 
@@ -113,7 +95,9 @@ class RowWriter:
         )
         if flags:
             yes_asks = no_asks = ()
-        cell = _CELL.pack(
+        return core.row_publish(
+            self._region,
+            self._place.at(slot),
             uid,
             connection,
             epoch,
@@ -126,11 +110,9 @@ class RowWriter:
             exponent,
             quantum,
             align,
-            0,
-            *_flat(yes_asks),
-            *_flat(no_asks),
+            yes_asks,
+            no_asks,
         )
-        return core.row_write(self._region, self._place.at(slot), cell)
 
     def verify(self, slot: int, version: int) -> None:
         """The check of this version passed."""
@@ -142,34 +124,25 @@ class RowWriter:
 
 
 class RowReader:
-    """Reads rows; every reader has its own (it holds the copy buffer)."""
+    """Reads rows."""
 
     def __init__(self, segment: Segment) -> None:
         self._region = segment.region
         self._place = segment.section("rows")
-        self._buffer = bytearray(CELL.size)
+        self._fees: dict[tuple[int, ...], FeeTerms] = {}  # a few in all; making one checks it
 
     def read(self, slot: int) -> Row | None:
         """A consistent copy, or ``None`` when it was never written or moved under every try."""
-        version = core.row_read(self._region, self._place.at(slot), self._buffer)
-        if version <= 0:
+        found = core.row_fetch(self._region, self._place.at(slot))
+        if found is None:
             return None
-        cell = _CELL.unpack(self._buffer)
-        rate, exponent, quantum, align = cell[8:12]
-        return Row(
-            version,
-            cell[0],
-            cell[1],
-            cell[2],
-            cell[3],
-            cell[4],
-            cell[5],
-            cell[6],
-            cell[7],
-            FeeTerms(rate, exponent, quantum, align) if exponent else None,
-            _levels(cell[13 : 13 + 2 * DEPTH]),
-            _levels(cell[13 + 2 * DEPTH :]),
-        )
+        fee = None
+        if found[10]:  # exponent 0: the fee is unknown
+            terms = found[9:13]
+            fee = self._fees.get(terms)
+            if fee is None:
+                fee = self._fees[terms] = FeeTerms(*terms)
+        return Row(*found[:9], fee, found[13], found[14])
 
     def version(self, slot: int) -> int:
         """The version word alone."""

@@ -13,6 +13,7 @@ from arbpipe.clock import stamp_ns
 from arbpipe.feemodel import average_cost_e6
 from arbpipe.identity import Venue
 from arbpipe.shm import core
+from arbpipe.shm.doorbell import DetectorBell
 from arbpipe.shm.generation import Listing
 from arbpipe.shm.layout import NO_QUOTE, Role, Stage
 from arbpipe.shm.row import Levels, RowFlag, RowWriter
@@ -86,6 +87,7 @@ class Publisher:
         self._quarantine = Quarantine(segment, "feed")
         self._log = segment.section("changes").at(self._range.log)
         self._log_capacity = segment.counts.log_capacity
+        self._bell = DetectorBell(segment)
         self._latency = Histogram(segment, Stage.FRAME_TO_ROW, role)
         self._last: dict[int, tuple[object, ...]] = {}  # slot → what its row says
         self._versions: dict[int, int] = {}  # slot → version of that row
@@ -185,6 +187,7 @@ class Publisher:
         )
         self._costs.store(slot, self._cost(listing, flags, yes_asks), self._cost(listing, flags, no_asks))
         core.log_push(self._region, self._log, self._log_capacity, slot)
+        self._bell.ring()
         self._latency.record(stamp_ns() - recv_ns)
         self.line.add(Counter.PUBLISHED)
         self.line.add(Counter.CHANGES)

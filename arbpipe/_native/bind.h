@@ -1,0 +1,45 @@
+/* What the Python bindings share. Stable ABI of CPython 3.11: one wheel for every later version. */
+#ifndef ARBPIPE_BIND_H
+#define ARBPIPE_BIND_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+
+#include "core.h"
+
+/* A Region: one exported buffer, from its creation to release(). */
+typedef struct {
+    PyObject_HEAD
+    Py_buffer buffer;
+    bool held;
+    Py_ssize_t uses; /* kernels that point into it */
+} region_object;
+
+typedef struct {
+    PyTypeObject *region;
+    PyObject *overrun;
+} module_state;
+
+extern PyType_Spec region_spec;
+extern PyType_Spec kernel_spec;
+extern PyMethodDef plane_functions[];
+
+module_state *state_of(PyObject *module);
+
+/* A checked address: `length` bytes at `offset` inside the region, offset a multiple of `align`; else an exception and NULL.
+ * `write`: the region must be writable. */
+uint8_t *region_at(region_object *region, Py_ssize_t offset, Py_ssize_t length, Py_ssize_t align, bool write);
+/* The region behind an argument, or an exception and NULL. */
+region_object *region_of(module_state *state, PyObject *object);
+/* A byte offset; an int that does not fit is an IndexError, like any other offset outside. False with an exception. */
+bool offset_of(PyObject *object, Py_ssize_t *offset);
+/* An unsigned or signed integer that must fit; else ValueError. False with an exception. */
+bool unsigned_of(PyObject *object, uint64_t most, uint64_t *value);
+bool signed_of(PyObject *object, int64_t least, int64_t most, int64_t *value);
+/* A power of two of at least 2. False with an exception. */
+bool capacity_of(PyObject *object, size_t *capacity);
+bool arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted);
+PyObject *raise_overrun(module_state *state, uint64_t head);
+
+#endif

@@ -1,0 +1,286 @@
+/* Kernel: the detector's first look as a Python object. */
+#include "bind.h"
+
+#include <string.h>
+
+typedef struct {
+    PyObject_HEAD
+    struct kernel kernel;
+    region_object *region; /* kept, and kept from being released */
+    module_state *state;
+} kernel_object;
+
+/* A contiguous array of 32-bit items; false with an exception. */
+static bool items_of(PyObject *from, const char *what, Py_buffer *buffer)
+{
+    if (PyObject_GetBuffer(from, buffer, PyBUF_ND))
+        return false;
+    if (buffer->itemsize != 4 || (uintptr_t)buffer->buf % 4 || buffer->len / 4 > INT32_MAX) {
+        PyErr_Format(PyExc_ValueError, "%s: a contiguous array of 32-bit numbers is expected", what);
+        PyBuffer_Release(buffer);
+        return false;
+    }
+    return true;
+}
+
+/* ptr begins at 0, never falls and ends at the number of items; every item is below `below`. */
+static bool is_csr(const char *what, const Py_buffer *ptr, const Py_buffer *items, uint32_t below)
+{
+    const uint32_t *p = ptr->buf, *item = items->buf;
+    Py_ssize_t rows = ptr->len / 4 - 1, count = items->len / 4;
+    bool good = rows >= 0 && p[0] == 0 && p[rows] == (uint32_t)count;
+    for (Py_ssize_t n = 0; good && n < rows; n++)
+        good = p[n] <= p[n + 1];
+    for (Py_ssize_t n = 0; good && n < count; n++)
+        good = item[n] < below;
+    if (!good)
+        PyErr_Format(PyExc_ValueError, "%s: the pointers must rise from 0 to %zd, the items stay below %lu", what, count,
+                     (unsigned long)below);
+    return good;
+}
+
+static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *region_arg, *costs_arg, *slots_arg, *logs, *tails, *capacity, *from[5];
+    Py_ssize_t costs, slots;
+    long long threshold;
+    static const char *const names[] = {"prop_ptr", "prop_claims", "cover_ptr", "cover_props", "cover_k"};
+    if (kwargs && PyDict_Size(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "Kernel takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "OOOOOOOOOOOL:Kernel", &region_arg, &costs_arg, &slots_arg, &logs, &tails, &capacity, from,
+                          from + 1, from + 2, from + 3, from + 4, &threshold))
+        return NULL;
+    module_state *state = PyType_GetModuleState(type);
+    region_object *region = state ? region_of(state, region_arg) : NULL;
+    if (!region || !offset_of(costs_arg, &costs) || !offset_of(slots_arg, &slots))
+        return NULL;
+    if (slots < 0 || slots > INT32_MAX / 2)
+        return PyErr_Format(PyExc_ValueError, "%zd slots: 0 to %d are possible", slots, INT32_MAX / 2);
+    struct kernel kernel = {.slots = (uint32_t)slots, .threshold_e6 = threshold};
+    kernel.costs = region_at(region, costs, 8 * slots, 8, false);
+    if (!kernel.costs || !capacity_of(capacity, &kernel.capacity))
+        return NULL;
+    Py_ssize_t n_logs = PySequence_Size(logs), n_tails = PySequence_Size(tails);
+    if (n_logs < 0 || n_tails < 0)
+        return NULL;
+    if (n_logs != n_tails || n_logs > KERNEL_LOGS)
+        return PyErr_Format(PyExc_ValueError, "%zd logs and %zd tails: as many of both, at most %d", n_logs, n_tails,
+                            KERNEL_LOGS);
+    if (kernel.capacity > (size_t)INT32_MAX)
+        return PyErr_Format(PyExc_IndexError, "a log of %zu entries is outside the region", kernel.capacity);
+    for (Py_ssize_t n = 0; n < n_logs; n++) {
+        Py_ssize_t base;
+        PyObject *at = PySequence_GetItem(logs, n), *tail = PySequence_GetItem(tails, n);
+        bool good = at && tail && offset_of(at, &base) &&
+                    (kernel.log[n] = region_at(region, base, (Py_ssize_t)(HEAD_BYTES + 4 * kernel.capacity), 8, false)) &&
+                    unsigned_of(tail, UINT64_MAX, kernel.tail + n);
+        Py_XDECREF(at);
+        Py_XDECREF(tail);
+        if (!good)
+            return NULL;
+    }
+    kernel.logs = (uint32_t)n_logs;
+
+    Py_buffer arrays[5];
+    int open = 0;
+    while (open < 5 && items_of(from[open], names[open], arrays + open))
+        open++;
+    kernel_object *self = NULL;
+    if (open == 5) {
+        kernel.props = arrays[0].len >= 4 ? (uint32_t)(arrays[0].len / 4 - 1) : 0;
+        kernel.covers = arrays[2].len >= 4 ? (uint32_t)(arrays[2].len / 4 - 1) : 0;
+        if (is_csr("propositions", arrays, arrays + 1, 2 * kernel.slots) &&
+            is_csr("covers", arrays + 2, arrays + 3, kernel.props)) {
+            if (arrays[4].len / 4 != (Py_ssize_t)kernel.covers)
+                PyErr_Format(PyExc_ValueError, "cover_k: %zd numbers for %lu covers", arrays[4].len / 4,
+                             (unsigned long)kernel.covers);
+            else
+                self = (kernel_object *)PyType_GenericAlloc(type, 0);
+        }
+    }
+    if (self) {
+        self->kernel = kernel;
+        self->region = region;
+        self->state = state;
+        Py_INCREF((PyObject *)region);
+        region->uses++;
+        if (!kernel_make(&self->kernel, arrays[0].buf, arrays[1].buf, arrays[2].buf, arrays[3].buf, arrays[4].buf)) {
+            Py_CLEAR(self);
+            PyErr_NoMemory();
+        }
+    }
+    while (open)
+        PyBuffer_Release(arrays + --open);
+    return (PyObject *)self;
+}
+
+static void let_go(kernel_object *self)
+{
+    if (self->region) {
+        self->region->uses--;
+        Py_CLEAR(self->region);
+        kernel_free(&self->kernel);
+    }
+}
+
+static void kernel_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    let_go((kernel_object *)object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+static struct kernel *kernel_of(PyObject *object)
+{
+    kernel_object *self = (kernel_object *)object;
+    if (self->region)
+        return &self->kernel;
+    PyErr_SetString(PyExc_ValueError, "the kernel is released");
+    return NULL;
+}
+
+/* [(cover, edge_e6), …] of what was found. */
+static PyObject *report(const struct kernel *kernel, uint32_t count)
+{
+    PyObject *list = PyList_New(count);
+    for (uint32_t n = 0; list && n < count; n++) {
+        uint32_t cover = kernel->found[n];
+        PyObject *hit = Py_BuildValue("(kL)", (unsigned long)cover, (long long)kernel->edge_e6[cover]);
+        if (!hit || PyList_SetItem(list, n, hit))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *kernel_release(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    let_go((kernel_object *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_kernel_drain(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct kernel *kernel = kernel_of(self);
+    uint32_t reported;
+    if (!kernel)
+        return NULL;
+    switch (kernel_drain(kernel, &reported)) {
+    case TAKEN_NOTHING:
+        Py_RETURN_NONE;
+    case TAKEN_OK:
+        return report(kernel, reported);
+    default:
+        return raise_overrun(((kernel_object *)self)->state, kernel->logs ? kernel->tail[0] : 0);
+    }
+}
+
+static PyObject *py_kernel_touch(PyObject *self, PyObject *slots)
+{
+    struct kernel *kernel = kernel_of(self);
+    if (!kernel)
+        return NULL;
+    Py_ssize_t count = PySequence_Size(slots);
+    if (count < 0)
+        return NULL;
+    uint32_t *numbers = PyMem_Malloc((size_t)(count ? count : 1) * sizeof *numbers);
+    if (!numbers)
+        return PyErr_NoMemory();
+    bool good = true;
+    for (Py_ssize_t n = 0; good && n < count; n++) {
+        uint64_t slot = 0;
+        PyObject *number = PySequence_GetItem(slots, n);
+        good = number && unsigned_of(number, UINT32_MAX, &slot);
+        numbers[n] = (uint32_t)slot;
+        Py_XDECREF(number);
+    }
+    uint32_t reported = good ? kernel_touch(kernel, numbers, (size_t)count) : 0;
+    PyMem_Free(numbers);
+    return good ? report(kernel, reported) : NULL;
+}
+
+static PyObject *py_kernel_sweep(PyObject *self, PyObject *near)
+{
+    uint64_t most;
+    struct kernel *kernel = kernel_of(self);
+    if (!kernel || !unsigned_of(near, UINT32_MAX, &most))
+        return NULL;
+    return report(kernel, kernel_sweep(kernel, (uint32_t)most));
+}
+
+static PyObject *py_kernel_settle(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    uint64_t cover;
+    int64_t edge;
+    struct kernel *kernel = kernel_of(self);
+    if (!kernel || !arguments("settle", count, 2) || !unsigned_of(args[0], UINT64_MAX, &cover) ||
+        !signed_of(args[1], INT64_MIN, INT64_MAX - 1, &edge))
+        return NULL;
+    if (cover >= kernel->covers)
+        return PyErr_Format(PyExc_IndexError, "cover %llu: there are %lu", (unsigned long long)cover,
+                            (unsigned long)kernel->covers);
+    int64_t bar = edge < kernel->threshold_e6 ? edge + 1 : kernel->threshold_e6;
+    if (bar > kernel->bar_e6[cover])
+        kernel->bar_e6[cover] = bar;
+    Py_RETURN_NONE;
+}
+
+static PyObject *py_kernel_best(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    struct kernel *kernel = kernel_of(self);
+    PyObject *list = kernel ? PyList_New(kernel->props) : NULL;
+    for (uint32_t n = 0; list && n < kernel->props; n++) {
+        PyObject *number = PyLong_FromLong(kernel->best_e6[n]);
+        if (!number || PyList_SetItem(list, n, number))
+            Py_CLEAR(list);
+    }
+    return list;
+}
+
+static PyObject *kernel_tails(PyObject *self, void *Py_UNUSED(closure))
+{
+    struct kernel *kernel = kernel_of(self);
+    PyObject *tails = kernel ? PyTuple_New(kernel->logs) : NULL;
+    for (uint32_t n = 0; tails && n < kernel->logs; n++) {
+        PyObject *tail = PyLong_FromUnsignedLongLong(kernel->tail[n]);
+        if (!tail || PyTuple_SetItem(tails, n, tail))
+            Py_CLEAR(tails);
+    }
+    return tails;
+}
+
+static PyMethodDef kernel_methods[] = {
+    {"drain", py_kernel_drain, METH_NOARGS, "drain($self, /)\n--\n\nDrain the change logs and look at what they name."},
+    {"touch", py_kernel_touch, METH_O, "touch($self, slots, /)\n--\n\nLook at what changed."},
+    {"sweep", py_kernel_sweep, METH_O, "sweep($self, near, /)\n--\n\nLook at everything."},
+    {"settle", (PyCFunction)(void (*)(void))py_kernel_settle, METH_FASTCALL,
+     "settle($self, cover, edge_e6, /)\n--\n\nDo not report the cover as a near-miss again below or at this edge."},
+    {"best_e6", py_kernel_best, METH_NOARGS, "best_e6($self, /)\n--\n\nThe cost of each proposition at the last look."},
+    {"release", kernel_release, METH_NOARGS, "release($self, /)\n--\n\nLet go of the region."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef kernel_properties[] = {
+    {"tails", kernel_tails, NULL, "How far each log is drained.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot kernel_slots[] = {
+    {Py_tp_doc, "Kernel(region, costs, slots, logs, tails, capacity, prop_ptr, prop_claims, cover_ptr, cover_props, cover_k, "
+                "threshold_e6, /)\n--\n\nThe covers of one generation over the costs of one segment."},
+    {Py_tp_new, kernel_new},
+    {Py_tp_dealloc, kernel_dealloc},
+    {Py_tp_methods, kernel_methods},
+    {Py_tp_getset, kernel_properties},
+    {0, NULL},
+};
+
+PyType_Spec kernel_spec = {
+    .name = "arbpipe._native.Kernel",
+    .basicsize = sizeof(kernel_object),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = kernel_slots,
+};
