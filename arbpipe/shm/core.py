@@ -17,6 +17,12 @@ _OURS: Final = (LINE, ROW.size, ROW.offset("cell0"), CELL.size, HEAD_BYTES, NO_Q
 _NATIVE: Final = "native"
 
 
+_NAMES: Final = (
+    "LAYOUT ROW_BUSY Kernel Overrun Region bell_ring bell_wait log_drain log_push pause ring_push ring_read row_fetch "
+    "row_publish row_read row_write"
+).split()
+
+
 def _choose() -> tuple[str, str]:
     """The core to use, and why it is not the native one (empty if it is)."""
     if os.environ.get("ARBPIPE_NATIVE", "auto") == "python":
@@ -26,8 +32,12 @@ def _choose() -> tuple[str, str]:
         from arbpipe._native import LAYOUT
     except ImportError as error:
         return "python (no native build)", f"arbpipe._native does not import ({error})"
-    if LAYOUT != _OURS:
-        return "python (native is stale)", f"arbpipe._native was built for layout {LAYOUT}, this is {_OURS}"
+    native = sys.modules["arbpipe._native"]
+    if LAYOUT != _OURS or not all(hasattr(native, name) for name in _NAMES):
+        return (
+            "python (native is stale)",
+            f"{native.__file__} was built from other sources (layout {LAYOUT}, here {_OURS})",
+        )
     return _NATIVE, ""
 
 
