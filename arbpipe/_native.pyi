@@ -7,9 +7,28 @@ TypeError, any use after ``release`` a ValueError.
 """
 
 from collections.abc import Sequence
-from typing import Final, Self, final
+from typing import Final, final
 
 from typing_extensions import Buffer
+
+__all__ = [
+    "LAYOUT",
+    "ROW_BUSY",
+    "Kernel",
+    "Overrun",
+    "Region",
+    "bell_ring",
+    "bell_wait",
+    "log_drain",
+    "log_push",
+    "pause",
+    "ring_push",
+    "ring_read",
+    "row_fetch",
+    "row_publish",
+    "row_read",
+    "row_write",
+]
 
 LAYOUT: Final[tuple[int, int, int, int, int, int]]
 ROW_BUSY: Final = -1
@@ -19,7 +38,7 @@ class Overrun(Exception):
 
 @final
 class Region:
-    def __new__(cls, buffer: Buffer, /) -> Self: ...
+    def __init__(self, buffer: Buffer, /) -> None: ...
     @property
     def size(self) -> int: ...
     @property
@@ -41,8 +60,8 @@ class Region:
 
 @final
 class Kernel:
-    def __new__(
-        cls,
+    def __init__(
+        self,
         region: Region,
         costs: int,
         slots: int,
@@ -56,7 +75,7 @@ class Kernel:
         cover_k: Buffer,
         threshold_e6: int,
         /,
-    ) -> Self: ...
+    ) -> None: ...
     @property
     def tails(self) -> tuple[int, ...]: ...
     def best_e6(self) -> list[int]: ...

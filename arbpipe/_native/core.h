@@ -64,12 +64,13 @@ static inline void copy_words(void *to, const void *from, size_t bytes)
 
 /* -- row.c: the two-cell latch -------------------------------------------------------------------------------------------- */
 
-enum { ROW_BUSY = -1, ROW_TRIES = 64 };
+enum { ROW_TRIES = 64 };
+enum row_copied { ROW_COPIED, ROW_UNWRITTEN, ROW_BUSY };
 
 /* Publish a cell (CELL_SIZE bytes, aligned to 8) in a row; return its version. One writer. */
 uint64_t row_write(uint8_t *row, const void *cell);
-/* Copy the current cell; return its version, 0 if the row was never written, ROW_BUSY if it moved under every try. */
-int64_t row_read(const uint8_t *row, void *into);
+/* Copy the current cell and say its version; ROW_BUSY if the row moved under every try. */
+enum row_copied row_read(const uint8_t *row, void *into, uint64_t *version);
 
 /* -- log.c and ring.c: rings that never block and never lie ---------------------------------------------------------------- */
 

@@ -39,37 +39,43 @@ static bool is_csr(const char *what, const Py_buffer *ptr, const Py_buffer *item
     return good;
 }
 
-static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static void let_go(kernel_object *self)
+{
+    if (self->region) {
+        self->region->uses--;
+        Py_CLEAR(self->region);
+        kernel_free(&self->kernel);
+    }
+}
+
+/* False with an exception. */
+static bool fill(kernel_object *self, PyObject *args)
 {
     PyObject *region_arg, *costs_arg, *slots_arg, *logs, *tails, *capacity, *from[5];
     Py_ssize_t costs, slots;
     long long threshold;
     static const char *const names[] = {"prop_ptr", "prop_claims", "cover_ptr", "cover_props", "cover_k"};
-    if (kwargs && PyDict_Size(kwargs)) {
-        PyErr_SetString(PyExc_TypeError, "Kernel takes no keyword arguments");
-        return NULL;
-    }
     if (!PyArg_ParseTuple(args, "OOOOOOOOOOOL:Kernel", &region_arg, &costs_arg, &slots_arg, &logs, &tails, &capacity, from,
                           from + 1, from + 2, from + 3, from + 4, &threshold))
-        return NULL;
-    module_state *state = PyType_GetModuleState(type);
+        return false;
+    module_state *state = PyType_GetModuleState(Py_TYPE((PyObject *)self));
     region_object *region = state ? region_of(state, region_arg) : NULL;
     if (!region || !offset_of(costs_arg, &costs) || !offset_of(slots_arg, &slots))
-        return NULL;
+        return false;
     if (slots < 0 || slots > INT32_MAX / 2)
-        return PyErr_Format(PyExc_ValueError, "%zd slots: 0 to %d are possible", slots, INT32_MAX / 2);
+        return PyErr_Format(PyExc_ValueError, "%zd slots: 0 to %d are possible", slots, INT32_MAX / 2) != NULL;
     struct kernel kernel = {.slots = (uint32_t)slots, .threshold_e6 = threshold};
     kernel.costs = region_at(region, costs, 8 * slots, 8, false);
     if (!kernel.costs || !capacity_of(capacity, &kernel.capacity))
-        return NULL;
+        return false;
     Py_ssize_t n_logs = PySequence_Size(logs), n_tails = PySequence_Size(tails);
     if (n_logs < 0 || n_tails < 0)
-        return NULL;
+        return false;
     if (n_logs != n_tails || n_logs > KERNEL_LOGS)
         return PyErr_Format(PyExc_ValueError, "%zd logs and %zd tails: as many of both, at most %d", n_logs, n_tails,
-                            KERNEL_LOGS);
+                            KERNEL_LOGS) != NULL;
     if (kernel.capacity > (size_t)INT32_MAX)
-        return PyErr_Format(PyExc_IndexError, "a log of %zu entries is outside the region", kernel.capacity);
+        return PyErr_Format(PyExc_IndexError, "a log of %zu entries is outside the region", kernel.capacity) != NULL;
     for (Py_ssize_t n = 0; n < n_logs; n++) {
         Py_ssize_t base;
         PyObject *at = PySequence_GetItem(logs, n), *tail = PySequence_GetItem(tails, n);
@@ -79,7 +85,7 @@ static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
         Py_XDECREF(at);
         Py_XDECREF(tail);
         if (!good)
-            return NULL;
+            return false;
     }
     kernel.logs = (uint32_t)n_logs;
 
@@ -87,7 +93,7 @@ static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
     int open = 0;
     while (open < 5 && items_of(from[open], names[open], arrays + open))
         open++;
-    kernel_object *self = NULL;
+    bool good = false;
     if (open == 5) {
         kernel.props = arrays[0].len >= 4 ? (uint32_t)(arrays[0].len / 4 - 1) : 0;
         kernel.covers = arrays[2].len >= 4 ? (uint32_t)(arrays[2].len / 4 - 1) : 0;
@@ -97,32 +103,38 @@ static PyObject *kernel_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                 PyErr_Format(PyExc_ValueError, "cover_k: %zd numbers for %lu covers", arrays[4].len / 4,
                              (unsigned long)kernel.covers);
             else
-                self = (kernel_object *)PyType_GenericAlloc(type, 0);
+                good = true;
         }
     }
-    if (self) {
+    if (good) {
         self->kernel = kernel;
         self->region = region;
         self->state = state;
         Py_INCREF((PyObject *)region);
         region->uses++;
-        if (!kernel_make(&self->kernel, arrays[0].buf, arrays[1].buf, arrays[2].buf, arrays[3].buf, arrays[4].buf)) {
-            Py_CLEAR(self);
+        good = kernel_make(&self->kernel, arrays[0].buf, arrays[1].buf, arrays[2].buf, arrays[3].buf, arrays[4].buf);
+        if (!good) {
+            let_go(self);
             PyErr_NoMemory();
         }
     }
     while (open)
         PyBuffer_Release(arrays + --open);
-    return (PyObject *)self;
+    return good;
 }
 
-static void let_go(kernel_object *self)
+static int kernel_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
-    if (self->region) {
-        self->region->uses--;
-        Py_CLEAR(self->region);
-        kernel_free(&self->kernel);
+    kernel_object *self = (kernel_object *)object;
+    if (kwargs && PyDict_Size(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "Kernel takes no keyword arguments");
+        return -1;
     }
+    if (self->region) {
+        PyErr_SetString(PyExc_TypeError, "the kernel is made already");
+        return -1;
+    }
+    return fill(self, args) ? 0 : -1;
 }
 
 static void kernel_dealloc(PyObject *object)
@@ -271,7 +283,8 @@ static PyGetSetDef kernel_properties[] = {
 static PyType_Slot kernel_slots[] = {
     {Py_tp_doc, "Kernel(region, costs, slots, logs, tails, capacity, prop_ptr, prop_claims, cover_ptr, cover_props, cover_k, "
                 "threshold_e6, /)\n--\n\nThe covers of one generation over the costs of one segment."},
-    {Py_tp_new, kernel_new},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, kernel_init},
     {Py_tp_dealloc, kernel_dealloc},
     {Py_tp_methods, kernel_methods},
     {Py_tp_getset, kernel_properties},

@@ -26,7 +26,7 @@ static int execute(PyObject *module)
     Py_XINCREF(state->overrun);
     return add(module, "Region", region) && add(module, "Overrun", state->overrun) &&
                    add(module, "Kernel", PyType_FromModuleAndSpec(module, &kernel_spec, NULL)) &&
-                   add(module, "ROW_BUSY", PyLong_FromLong(ROW_BUSY)) &&
+                   add(module, "ROW_BUSY", PyLong_FromLong(-1)) &&
                    add(module, "LAYOUT",
                        Py_BuildValue("(iiiiii)", LINE, ROW_SIZE, ROW_CELL0, CELL_SIZE, HEAD_BYTES, (int)NO_QUOTE))
                ? 0

@@ -134,10 +134,11 @@ FUNCTION(py_row_read)
     if (into.len != CELL_SIZE) {
         PyErr_Format(PyExc_ValueError, "a buffer of %zd bytes: %d expected", into.len, CELL_SIZE);
     } else {
-        int64_t version = row_read(row, words);
-        if (version > 0)
+        uint64_t version = 0;
+        enum row_copied copied = row_read(row, words, &version);
+        if (copied == ROW_COPIED)
             memcpy(into.buf, words, CELL_SIZE);
-        result = PyLong_FromLongLong(version);
+        result = copied == ROW_BUSY ? PyLong_FromLong(-1) : PyLong_FromUnsignedLongLong(version);
     }
     PyBuffer_Release(&into);
     return result;
@@ -177,12 +178,12 @@ FUNCTION(py_row_fetch)
     uint8_t *row = place(module, args, ROW_SIZE, false);
     if (!row)
         return NULL;
-    int64_t version = row_read(row, copy.words);
-    if (version <= 0)
+    uint64_t version;
+    if (row_read(row, copy.words, &version) != ROW_COPIED)
         Py_RETURN_NONE;
     const struct cell *c = &copy.cell;
     PyObject *numbers[] = {
-        PyLong_FromLongLong(version),
+        PyLong_FromUnsignedLongLong(version),
         PyLong_FromUnsignedLongLong(c->uid),
         PyLong_FromUnsignedLong(c->connection),
         PyLong_FromUnsignedLong(c->epoch),

@@ -109,32 +109,32 @@ bool arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)
 
 /* -- the type -------------------------------------------------------------------------------------------------------------- */
 
-static PyObject *region_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static int region_init(PyObject *object, PyObject *args, PyObject *kwargs)
 {
+    region_object *self = (region_object *)object;
     PyObject *from;
     if (kwargs && PyDict_Size(kwargs)) {
         PyErr_SetString(PyExc_TypeError, "Region takes no keyword arguments");
-        return NULL;
+        return -1;
     }
     if (!PyArg_ParseTuple(args, "O:Region", &from))
-        return NULL;
-    region_object *self = (region_object *)PyType_GenericAlloc(type, 0);
-    if (!self)
-        return NULL;
+        return -1;
+    if (self->held) {
+        PyErr_SetString(PyExc_TypeError, "the region is made already");
+        return -1;
+    }
     if (PyObject_GetBuffer(from, &self->buffer, PyBUF_WRITABLE)) {
         PyErr_Clear(); /* an observer maps read-only */
-        if (PyObject_GetBuffer(from, &self->buffer, PyBUF_SIMPLE)) {
-            Py_DECREF(self);
-            return NULL;
-        }
+        if (PyObject_GetBuffer(from, &self->buffer, PyBUF_SIMPLE))
+            return -1;
     }
-    self->held = true;
     if (self->buffer.len % 8 || (uintptr_t)self->buffer.buf % 8) {
         PyErr_Format(PyExc_ValueError, "a region of %zd bytes: the length must be a multiple of 8", self->buffer.len);
-        Py_DECREF(self);
-        return NULL;
+        PyBuffer_Release(&self->buffer);
+        return -1;
     }
-    return (PyObject *)self;
+    self->held = true;
+    return 0;
 }
 
 static PyObject *region_release(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -277,7 +277,8 @@ static PyGetSetDef region_properties[] = {
 
 static PyType_Slot region_slots[] = {
     {Py_tp_doc, "Region(buffer, /)\n--\n\nWords and bytes of one mapped buffer; every access checks bounds and alignment."},
-    {Py_tp_new, region_new},
+    {Py_tp_new, PyType_GenericNew},
+    {Py_tp_init, region_init},
     {Py_tp_dealloc, region_dealloc},
     {Py_tp_methods, region_methods},
     {Py_tp_getset, region_properties},

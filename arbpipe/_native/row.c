@@ -19,18 +19,20 @@ uint64_t row_write(uint8_t *row, const void *cell)
     return next;
 }
 
-int64_t row_read(const uint8_t *row, void *into)
+enum row_copied row_read(const uint8_t *row, void *into, uint64_t *version)
 {
-    const uint64_t *version = (const uint64_t *)row;
+    const uint64_t *word = (const uint64_t *)row;
     for (int tries = 0; tries < ROW_TRIES; tries++) {
-        uint64_t before = load_acquire(version); /* R4, pairs with R2 */
+        uint64_t before = load_acquire(word); /* R4, pairs with R2 */
         if (before == 0)
-            return 0;
+            return ROW_UNWRITTEN;
         copy_words(into, row + ROW_CELL0 + (before & 1) * CELL_SIZE, CELL_SIZE);
         fence_acquire(); /* R3, pairs with R1 */
         /* equal, not "of the same parity": at before + 1 our cell is the one that is filled next */
-        if (load_relaxed(version) == before)
-            return (int64_t)before;
+        if (load_relaxed(word) == before) {
+            *version = before;
+            return ROW_COPIED;
+        }
         cpu_pause();
     }
     return ROW_BUSY;

@@ -7,6 +7,7 @@ propositions (int64). A claim nobody may buy costs ``NO_QUOTE`` = 2^30, and one 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -76,6 +77,7 @@ class Kernel:
             raise ValueError(f"cover_k: {len(k)} numbers for {len(props[0]) - 1} covers")
         self._region: Region | None = region
         region._uses += 1
+        self._let_go = weakref.finalize(self, _let_go, region)
         self._logs = list(logs)
         self._tails = list(tails)
         self._capacity = capacity
@@ -107,14 +109,10 @@ class Kernel:
     def release(self) -> None:
         """Let go of the region; the kernel is unusable afterwards."""
         if self._region is not None:
-            self._region._uses -= 1
             self._region = None
             self._cost.release()
             del self._costs
-
-    def __del__(self) -> None:
-        if getattr(self, "_region", None) is not None:
-            self.release()
+            self._let_go()
 
     @property
     def tails(self) -> tuple[int, ...]:
@@ -247,6 +245,10 @@ class Kernel:
         if self._region is None:
             raise ValueError("the kernel is released")
         return self._region
+
+
+def _let_go(region: Region) -> None:
+    region._uses -= 1
 
 
 def _items(buffer: Buffer, what: str) -> npt.NDArray[np.intp]:

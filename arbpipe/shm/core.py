@@ -18,9 +18,23 @@ _NATIVE: Final = "native"
 
 
 _NAMES: Final = (
-    "LAYOUT ROW_BUSY Kernel Overrun Region bell_ring bell_wait log_drain log_push pause ring_push ring_read row_fetch "
-    "row_publish row_read row_write"
-).split()
+    "LAYOUT",
+    "ROW_BUSY",
+    "Kernel",
+    "Overrun",
+    "Region",
+    "bell_ring",
+    "bell_wait",
+    "log_drain",
+    "log_push",
+    "pause",
+    "ring_push",
+    "ring_read",
+    "row_fetch",
+    "row_publish",
+    "row_read",
+    "row_write",
+)
 
 
 def _choose() -> tuple[str, str]:

@@ -183,7 +183,7 @@ SLOW = {
     ),
 }
 UNCHECKED = {
-    "native": ("row.c", "if (load_relaxed(version) == before)", "if (before)"),
+    "native": ("row.c", "if (load_relaxed(word) == before)", "if (before)"),
     "python": ("row.py", "if region.load_u64(offset) == version:", "if version:"),
 }
 
