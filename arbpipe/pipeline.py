@@ -171,8 +171,10 @@ class Pipeline:
         return self._summary
 
     def _clean(self) -> None:
+        ours = not self.segment.replaced()
         self.segment.detach()
-        Segment.destroy(self.directory)
+        if ours:  # what somebody put in its place is not ours to remove
+            Segment.destroy(self.directory)
         if self.directory.parent.name.startswith("arbpipe-"):
             with contextlib.suppress(OSError):  # other instances live there, or another one removed it
                 self.directory.parent.rmdir()

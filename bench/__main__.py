@@ -6,6 +6,9 @@ import importlib
 import sys
 
 BENCHES = {
+    "row": "a row's write and read, a push and a ring, in both cores",
+    "handover": "a publication to the opportunity in the ring, between two cores",
+    "detect": "one changed claim, a full sweep, and a blocked detector's CPU",
     "feed": "a frame from a socket to a published row, per venue: time, frames a second, loss",
     "orders": "an opportunity to both requests written, split by step, on warm connections",
 }

@@ -51,7 +51,9 @@ def test_the_default_file_names_every_key_and_says_the_default(tmp_path: Path) -
     assert set(loaded.origins.values()) == {str(path)}
 
 
-@pytest.mark.parametrize(("section", "key", "kind", "default"), KEYS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("section", "key", "kind", "default"), [key for key in KEYS if key[1] != "wait"], ids=lambda value: str(value)
+)
 def test_every_key_is_read_from_file_environment_and_flag_in_that_order(
     section: str, key: str, kind: Any, default: Any, tmp_path: Path
 ) -> None:
@@ -225,3 +227,19 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert loaded.resolve("/x/y") == Path("/x/y")
     assert loaded.resolve("~/y") == Path(os.path.expanduser("~/y"))
     assert load(None, {}).resolve("my.toml") == Path("my.toml")
+
+
+def test_a_detector_may_spin_only_on_a_core_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    spin = '[detector]\nwait = "spin"\ncpus = [2]\n'
+    assert load(written(tmp_path, spin + "[feeds]\nkalshi_cpus = [1]\n"), {}).config.detector.wait == "spin"
+    for text in (
+        '[detector]\nwait = "spin"\n',
+        '[detector]\nwait = "spin"\ncpus = [1, 2]\n',
+        spin + "[feeds]\npolymarket_cpus = [0, 2]\n",
+        spin + "[executor]\ncpus = [2]\n",
+    ):
+        assert "name one core there that no feed and not the executor is pinned to" in refusal(written(tmp_path, text))
+    assert "use block or spin" in refusal(written(tmp_path, '[detector]\nwait = "poll"\n'))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {2})
+    assert "on a machine with two or more" in refusal(written(tmp_path, spin))

@@ -83,7 +83,7 @@ def health_of(directory: Path) -> dict[str, Any]:
             "mode": segment.mode_name,
             "instance": segment.header["instance"],
             "segment": str(directory),
-            "core": next((p["core"] for p in processes if p["core"]), "unknown"),
+            "core": _cores(processes),
             "generation": generation,
             "processes": processes,
             "connections": connections,
@@ -99,6 +99,17 @@ def health_of(directory: Path) -> dict[str, Any]:
             },
             "latency_us": latency,
         }
+
+
+def _cores(processes: list[dict[str, Any]]) -> str:
+    """The core that runs; where processes differ, each with those that run it."""
+    of: dict[str, list[str]] = {}
+    for process in processes:
+        if process["core"]:
+            of.setdefault(process["core"], []).append(process["role"])
+    if len(of) < 2:
+        return next(iter(of), "unknown")
+    return "mixed: " + "; ".join(f"{core} in {', '.join(roles)}" for core, roles in sorted(of.items()))
 
 
 def _process(segment: Segment, role: Role, problems: list[str]) -> dict[str, Any]:

@@ -235,6 +235,18 @@ class Segment:
             return True
         return (stat.st_dev, stat.st_ino) != self._inode
 
+    def check_in_place(self) -> None:
+        """What we map must be what everybody else finds.
+
+        Raises:
+            SafetyRefused: the file was replaced, removed or truncated since.
+        """
+        if self.replaced():
+            raise SafetyRefused(
+                f"the segment in {self.directory} was replaced or removed while pid {os.getpid()} used it: "
+                "what is written now reaches nobody; end this run and start again"
+            )
+
     # -- reading -----------------------------------------------------------------------------------------------------
 
     @property

@@ -1,4 +1,4 @@
-"""The first look agrees with summing up every cover by hand, after every change."""
+"""The core's kernel over a generation and a segment. What it computes is the business of ``tests/core``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from arbpipe.catalog.pairs import parse_pairs
 from arbpipe.catalog.publish import flatten
-from arbpipe.detector.kernel import Kernel
+from arbpipe.detector.kernel import kernel_of
 from arbpipe.identity import instrument_uid
 from arbpipe.shm.generation import ARRAYS, Generation, encode_generation, write_generation
-from arbpipe.shm.layout import NO_QUOTE
-
-SLOTS = 6
+from arbpipe.shm.layout import Counts
+from arbpipe.shm.segment import Segment
+from arbpipe.shm.tables import Costs, write_ranges
 
 Cover = tuple[int, Sequence[int]]  # k, propositions
 
@@ -59,89 +57,41 @@ def generation(
         shutil.rmtree(folder)
 
 
-def by_hand(costs: npt.NDArray[np.int32], propositions: Sequence[Sequence[int]], cover: Cover) -> int:
-    k, props = cover
-    cheapest = [min([int(costs[claim >> 1][claim & 1]) for claim in propositions[p]], default=NO_QUOTE) for p in props]
-    return k * 1_000_000 - sum(cheapest)
+def first_looks(made: Generation, costs: list[tuple[int, int]], threshold_e6: int = 1) -> list[tuple[int, int]]:
+    """What the first sweep over a segment with these costs, slot by slot, says."""
+    folder = Path(tempfile.mkdtemp(prefix="arbpipe-test-", dir="/dev/shm"))
+    with Segment.create(folder, Counts(slots=256, covers=16)) as segment:
+        write_ranges(segment)
+        for slot, (yes, no) in enumerate(costs):
+            Costs(segment).store(slot, yes, no)
+        logs = [segment.section("changes").at(number) for number in range(2)]
+        try:
+            kernel = kernel_of(segment, made, logs, (0, 0), threshold_e6)
+            found = kernel.sweep(100)
+            kernel.release()
+        finally:
+            shutil.rmtree(folder)
+    return found
 
 
-claims = st.integers(0, 2 * SLOTS - 1)
-costs_e6 = st.one_of(st.just(NO_QUOTE), st.integers(1, 1_100_000))
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> tuple[list[list[int]], list[Cover]]:
-    propositions = draw(st.lists(st.lists(claims, max_size=4, unique=True), min_size=1, max_size=8))
-    numbers = st.integers(0, len(propositions) - 1)
-    covers: list[Cover] = draw(
-        st.lists(st.tuples(st.integers(1, 7), st.lists(numbers, max_size=8, unique=True)), max_size=6)
-    )
-    return propositions, covers
-
-
-@settings(max_examples=150)
-@given(worlds(), st.data())
-def test_sweep_and_touch_agree_with_a_sum_by_hand_after_every_change(
-    world: tuple[list[list[int]], list[Cover]], data: st.DataObject
-) -> None:
-    propositions, covers = world
-    costs = np.full((SLOTS, 2), NO_QUOTE, np.int32)
-    with generation(propositions, covers) as made:
-        kernel = Kernel(costs, made)
-        known = kernel.sweep().tolist()
-        assert known == [by_hand(costs, propositions, cover) for cover in covers]
-        for _ in range(data.draw(st.integers(1, 6))):
-            changed = data.draw(st.sets(st.integers(0, SLOTS - 1), max_size=3))
-            for slot in changed:
-                costs[slot] = data.draw(costs_e6), data.draw(costs_e6)
-            touched, edges = kernel.touch(changed)
-            wanted = [
-                number
-                for number, (_, props) in enumerate(covers)
-                if any(claim >> 1 in changed for prop in props for claim in propositions[prop])
-            ]
-            assert touched == wanted
-            for cover, edge in zip(touched, edges, strict=True):
-                known[cover] = edge
-            # so what was not touched is unchanged, and everything else is right
-            assert known == [by_hand(costs, propositions, cover) for cover in covers]
-            if data.draw(st.booleans()):
-                assert kernel.sweep().tolist() == known
-        used = {prop for _, props in covers for prop in props}
-        if covers:
-            assert [int(kernel.best_e6[prop]) for prop in sorted(used)] == [
-                min([int(costs[c >> 1][c & 1]) for c in propositions[prop]], default=NO_QUOTE) for prop in sorted(used)
-            ]
+def test_the_kernel_looks_at_the_costs_of_the_segment_through_the_arrays_of_the_generation(tmp_path: Path) -> None:
+    with generation([[0, 4], [3], [5, 1]], [(1, [0, 1]), (2, [0, 1, 2]), (1, [1])], tmp_path) as made:
+        costs = [(400_000, 900_000), (1, 500_000), (390_000, 800_000)]
+        assert first_looks(made, costs) == [(0, 1_000_000 - 890_000), (1, 2_000_000 - 1_690_000), (2, 500_000)]
+        assert first_looks(made, costs, 300_000)[:2] == [(1, 310_000), (2, 500_000)]
 
 
 def test_a_generation_without_covers_has_nothing_to_look_at(tmp_path: Path) -> None:
     with generation([], [], tmp_path) as made:
-        kernel = Kernel(np.full((4, 2), 1, np.int32), made)
-        assert kernel.sweep().tolist() == []
-        assert kernel.touch([0, 3]) == ([], [])
+        assert first_looks(made, [(1, 1)]) == []
 
 
-def test_a_leg_nobody_may_buy_kills_the_largest_cover(tmp_path: Path) -> None:
-    covers = [(7, list(range(8)))]
-    with generation([[2 * n] for n in range(8)], covers, tmp_path) as made:
-        costs = np.full((8, 2), 1, np.int32)
-        kernel = Kernel(costs, made)
-        assert kernel.sweep().tolist() == [7_000_000 - 8]
-        costs[5] = NO_QUOTE
-        assert kernel.touch([5]) == ([0], [7_000_000 - 7 - NO_QUOTE])
-        costs[:] = NO_QUOTE  # eight of them leave 32 bits
-        assert kernel.sweep().tolist() == [7_000_000 - 8 * NO_QUOTE]
-
-
-@pytest.mark.parametrize("first", ["sweep", "touch"])
-def test_a_change_of_depth_alone_touches_its_covers(tmp_path: Path, first: str) -> None:
-    with generation([[0, 4], [3]], [(1, [0, 1])], tmp_path) as made:
-        kernel = Kernel(np.array([[400_000, 1], [1, 500_000], [450_000, 1]], np.int32), made)
-        if first == "sweep":
-            kernel.sweep()
-        else:
-            kernel.touch([0, 1, 2])
-        assert kernel.touch([2]) == ([0], [100_000])
+def test_a_slot_that_the_segment_does_not_have_is_refused(tmp_path: Path) -> None:
+    with (
+        generation([[2 * 256]], [(1, [0])], tmp_path) as made,
+        pytest.raises(ValueError, match="the items stay below 512"),
+    ):
+        first_looks(made, [])
 
 
 def test_a_parsed_catalog_is_looked_at_like_any_other(tmp_path: Path) -> None:
@@ -156,9 +106,7 @@ def test_a_parsed_catalog_is_looked_at_like_any_other(tmp_path: Path) -> None:
     arrays, meta = flatten(catalog, slots, {relation.id: 0 for relation in catalog.relations})
     write_generation(tmp_path, 4, *encode_generation(arrays, meta))
     made = Generation(tmp_path, 4)
-    costs = np.array([[300_000, 690_000], [310_000, 680_000], [320_000, 670_000]], np.int32)
-    edges = dict(
-        zip([(cover.k, cover.kind) for cover in made.covers], Kernel(costs, made).sweep().tolist(), strict=True)
-    )
+    found = first_looks(made, [(300_000, 690_000), (310_000, 680_000), (320_000, 670_000)])
+    edges = {(made.covers[cover].k, made.covers[cover].kind): edge for cover, edge in found}
     # each is one of the other two not happening: the sums are what the claims cost, whatever stands in for whom
     assert edges == {(1, "sum_yes"): 1_000_000 - 930_000, (2, "sum_no"): 2_000_000 - 2_040_000}

@@ -52,6 +52,11 @@ class Child:
         self.process.stdin.write(text + "\n")
         self.process.stdin.flush()
 
+    def tell_raw(self, data: bytes) -> None:
+        """Send it bytes as they are."""
+        assert self.process.stdin is not None
+        os.write(self.process.stdin.fileno(), data)
+
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         if self.process.poll() is None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -187,8 +188,15 @@ def test_a_column_nobody_has_is_refused(segment: Segment) -> None:
 # -- held --------------------------------------------------------------------------------------------------------------
 
 
-class Interrupting(Region):
-    """Does something before the ``at``-th word access of a kind."""
+class Interrupting:
+    """A region that does something before the ``at``-th word access of a kind."""
+
+    def __init__(self, buffer: mmap.mmap) -> None:
+        self.inner = Region(buffer)
+        self._kind, self._left = "", 0
+
+    def release(self) -> None:
+        self.inner.release()
 
     def arm(self, kind: str, at: int, action: Callable[[], None]) -> None:
         self._kind, self._left, self._action = kind, at, action
@@ -201,11 +209,11 @@ class Interrupting(Region):
 
     def load_u64(self, offset: int) -> int:
         self._tick("load")
-        return super().load_u64(offset)
+        return self.inner.load_u64(offset)
 
     def store_u64(self, offset: int, value: int) -> None:
         self._tick("store")
-        super().store_u64(offset, value)
+        self.inner.store_u64(offset, value)
 
 
 @pytest.fixture

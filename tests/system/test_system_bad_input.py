@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_support import Box, instances, wait_for
+from system_support import ROOT, Box, instances, wait_for
 
 pytestmark = pytest.mark.system
 
@@ -235,11 +235,31 @@ def test_an_unknown_variable_under_our_prefix_stops_the_start_and_names_the_near
     assert "did you mean ARBPIPE_DETECTOR_MAX_EDGE_USD" in said
 
 
+def without_a_build(box: Box) -> str:
+    """The package as it is where no compiler was, as a PYTHONPATH."""
+    tree = box.work / "tree"
+    for source in (ROOT / "arbpipe").rglob("*"):
+        if source.suffix in (".py", ".c", ".h", ".pyi"):
+            (tree / source.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+            (tree / source.relative_to(ROOT)).symlink_to(source)
+    return str(tree)
+
+
 def test_a_core_that_must_be_native_and_is_not_stops_the_start(box: Box, sample: Path) -> None:
-    if b"native" in bytes(box.run("replay", sample, "--json").json["core"].split()[0], "ascii"):
-        pytest.skip("the native core is built here")
-    said = refused(box, "replay", sample, env={"ARBPIPE_NATIVE": "require"})
-    assert "ARBPIPE_NATIVE" in said
+    said = refused(box, "replay", sample, env={"ARBPIPE_NATIVE": "require", "PYTHONPATH": without_a_build(box)})
+    assert "ARBPIPE_NATIVE=require" in said
+
+
+def test_without_a_build_everything_runs_and_says_so_first(box: Box, sample: Path) -> None:
+    env = {"PYTHONPATH": without_a_build(box)}
+    segment = box.work / "segment"
+    first = box.start("replay", sample, "--speed", 1, "--segment", segment, env=env)
+    wait_for("the replay", lambda: box.status(segment).code == 0, 15.0)
+    status = box.run("status", "--segment", segment, env=env)
+    assert "core: python (no native build)" in status.out.splitlines()[0]
+    assert {each["core"] for each in box.status(segment).json["processes"]} == {"python (no native build)"}
+    assert first.wait(30).code == 0, first.stderr
+    assert "core: python (no native build)" in first.stderr.splitlines()[0]
 
 
 def test_a_second_replay_on_the_same_segment_is_refused_naming_role_and_pid(box: Box, sample: Path) -> None:
@@ -253,3 +273,21 @@ def test_a_second_replay_on_the_same_segment_is_refused_naming_role_and_pid(box:
     assert second.err.count("\n") == 1
     assert first.wait(30).code == 0, first.stderr
     assert box.remains() == []
+
+
+@pytest.mark.parametrize("swap", ["replaced", "removed"])
+def test_a_segment_that_is_swapped_under_a_run_ends_it_and_what_lies_there_is_left_alone(
+    box: Box, sample: Path, swap: str
+) -> None:
+    segment = box.work / "segment"
+    run = box.start("replay", sample, "--speed", 1, "--segment", segment, "--json")
+    wait_for("the replay", lambda: box.status(segment).code == 0, 15.0)
+    copy = (segment / "segment").read_bytes()
+    (segment / "segment").unlink()
+    if swap == "replaced":
+        (segment / "segment").write_bytes(copy)
+    done = run.wait(30)
+    assert done.code == 5, done.err
+    assert f"the segment in {segment} was replaced or removed while pid" in done.err
+    assert (segment / "segment").exists() == (swap == "replaced")
+    wait_for("every process is gone", lambda: not box.processes(), 5.0)
