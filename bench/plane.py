@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -38,10 +38,12 @@ class Plane:
     """A segment whose catalog holds ``instruments`` / 2 pairs of one Kalshi and one Polymarket instrument.
 
     Pair n has two two-leg covers' worth of claims: proposition 2n is "YES on either", 2n + 1 "NO on either", and cover n is
-    both. Every book costs 0.60 for YES and 0.50 for NO, so nothing is an opportunity until a bench makes one.
+    both. YES costs 0.60 on both venues, NO 0.56 on Kalshi and 0.50 on Polymarket, so nothing is an opportunity until a bench
+    makes one.
     """
 
-    YES, NO = ((6_000, 10_000),), ((5_000, 10_000),)
+    YES = ((6_000, 10_000),)
+    NO: Final = {Venue.KALSHI: ((5_600, 10_000),), Venue.POLYMARKET: ((5_000, 10_000),)}
 
     def __init__(self, directory: Path, instruments: int) -> None:
         pairs = instruments // 2
@@ -63,7 +65,7 @@ class Plane:
         self.epoch = 1
         for venue in Venue:
             for pair in range(pairs):
-                self.publish(venue, pair, self.YES, self.NO)
+                self.publish(venue, pair, self.YES, self.NO[venue])
         self.beat()
 
     def _publish_catalog(self, pairs: int, each: int) -> None:

@@ -28,16 +28,32 @@ static uint8_t *ring_place(PyObject *module, PyObject *const *args, size_t capac
 
 /* -- row ------------------------------------------------------------------------------------------------------------------- */
 
+/* Copy `length` bytes out of any buffer, into words because the caller's buffer need not be aligned; return the buffer's own
+ * length, -1 with an exception. */
+static Py_ssize_t take(PyObject *from, uint64_t *words, Py_ssize_t length)
+{
+    if (PyBytes_CheckExact(from)) { /* the usual case, at half the cost of the buffer protocol */
+        Py_ssize_t has = PyBytes_Size(from);
+        if (has == length)
+            memcpy(words, PyBytes_AsString(from), (size_t)length);
+        return has;
+    }
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(from, &buffer, PyBUF_SIMPLE))
+        return -1;
+    Py_ssize_t has = buffer.len;
+    if (has == length)
+        memcpy(words, buffer.buf, (size_t)length);
+    PyBuffer_Release(&buffer);
+    return has;
+}
+
 FUNCTION(py_row_write)
 {
-    Py_buffer cell;
     uint64_t words[CELL_SIZE / 8];
-    if (!arguments("row_write", count, 3) || PyObject_GetBuffer(args[2], &cell, PyBUF_SIMPLE))
+    Py_ssize_t length;
+    if (!arguments("row_write", count, 3) || (length = take(args[2], words, CELL_SIZE)) < 0)
         return NULL;
-    Py_ssize_t length = cell.len;
-    if (length == CELL_SIZE)
-        memcpy(words, cell.buf, CELL_SIZE); /* the caller's buffer need not be aligned */
-    PyBuffer_Release(&cell);
     uint8_t *row = place(module, args, ROW_SIZE, true);
     if (!row)
         return NULL;
@@ -52,7 +68,22 @@ static bool put_levels(PyObject *levels, int32_t *into)
     Py_ssize_t count = PySequence_Size(levels);
     if (count < 0)
         return false;
+    bool tuple = PyTuple_CheckExact(levels), list = !tuple && PyList_CheckExact(levels);
     for (Py_ssize_t n = 0; n < count && n < DEPTH; n++) {
+        PyObject *known = tuple ? PyTuple_GetItem(levels, n) : list ? PyList_GetItem(levels, n) : NULL; /* borrowed */
+        if (known && PyTuple_CheckExact(known) && PyTuple_Size(known) == 2) {
+            PyObject *price = PyTuple_GetItem(known, 0), *size = PyTuple_GetItem(known, 1);
+            if (PyLong_CheckExact(price) && PyLong_CheckExact(size)) { /* the usual case */
+                int64_t words[2] = {PyLong_AsLongLong(price), PyLong_AsLongLong(size)};
+                if (words[0] >= INT32_MIN && words[0] <= INT32_MAX && words[1] >= INT32_MIN && words[1] <= INT32_MAX &&
+                    ((words[0] != -1 && words[1] != -1) || !PyErr_Occurred())) {
+                    into[2 * n] = (int32_t)words[0];
+                    into[2 * n + 1] = (int32_t)words[1];
+                    continue;
+                }
+                PyErr_Clear(); /* below it is said again, in our words */
+            }
+        }
         PyObject *level = PySequence_GetItem(levels, n);
         if (!level)
             return false;
@@ -283,14 +314,10 @@ FUNCTION(py_ring_push)
 {
     size_t capacity, stride;
     uint64_t words[RING_STRIDE_MOST / 8];
-    Py_buffer entry;
+    Py_ssize_t length;
     if (!arguments("ring_push", count, 5) || !capacity_of(args[2], &capacity) || !stride_of(args[3], &stride) ||
-        PyObject_GetBuffer(args[4], &entry, PyBUF_SIMPLE))
+        (length = take(args[4], words, (Py_ssize_t)stride)) < 0)
         return NULL;
-    Py_ssize_t length = entry.len;
-    if (length == (Py_ssize_t)stride)
-        memcpy(words, entry.buf, stride);
-    PyBuffer_Release(&entry);
     if (length != (Py_ssize_t)stride)
         return PyErr_Format(PyExc_ValueError, "an entry of %zd bytes: %zu expected", length, stride);
     uint8_t *base = ring_place(module, args, capacity, stride, true);

@@ -36,8 +36,8 @@ def command(segment: Path | None, as_json: bool) -> int:
 def _lines(health: dict[str, Any]) -> list[str]:
     word = "healthy" if health["healthy"] else "DEGRADED"
     lines = [
-        f"arbpipe {health['mode']} {word}  core: {health['core']}",
-        f"segment {health['segment']}  catalog generation {health['generation']}",
+        f"arbpipe {health['mode']} {word}  core: {health['core']}  {health['segment']}",
+        f"catalog generation {health['generation']}",
         "",
     ]
     rows: list[tuple[str, ...]] = [("process", "pid", "state", "cpus", "beat", "restarts", "cpu", "memory")]

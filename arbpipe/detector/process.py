@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections import deque
 from typing import Final
 
 from arbpipe.clock import stamp_ns
@@ -9,7 +11,7 @@ from arbpipe.detector.funnel import CoverFunnel
 from arbpipe.detector.kernel import kernel_of
 from arbpipe.detector.sizing import Edge, Quote, Refusal, Sized, edge_at_minimum, size_cover
 from arbpipe.fixedpoint import format_usd, parse_money_e6, parse_size_e2
-from arbpipe.identity import side_of, slot_of
+from arbpipe.identity import slot_of
 from arbpipe.process import Process
 from arbpipe.shm import core
 from arbpipe.shm.doorbell import DetectorBell
@@ -32,6 +34,8 @@ _SPIN_NS: Final = 20_000
 _SLEEP_NS: Final = 100 * _MS
 #: A spinning detector looks up this often.
 _LOOK_UP_NS: Final = _MS
+#: Garbage in cycles is collected this often, while nothing happens.
+_COLLECT_NS: Final = 1_000 * _MS
 
 
 class Detector:
@@ -68,8 +72,11 @@ class Detector:
         self._kernel: core.Kernel | None = None
         self._pushed: dict[tuple[int, ...], int] = {}
         self._near = _NEAR_MOST
+        self._told = True
+        self._later: deque[tuple[int, int]] = deque()
         self._least_size: list[int] = []
         self._next_sweep = 0
+        self._next_collection = 0
         self._swept = False
 
     def turn(self) -> bool:
@@ -88,7 +95,7 @@ class Detector:
                 self._swept = True
                 for index, tail in enumerate(self._tails):
                     self._line.cursor(index, tail)
-        return worked
+        return worked or self._tell_one()
 
     def _load_generation(self) -> None:
         number = self._segment.region.load_u64(self._generation_at)
@@ -103,6 +110,9 @@ class Detector:
             for cover in generation.covers
         ]
         self._pushed.clear()
+        self._later.clear()
+        gc.collect()
+        gc.freeze()  # the catalog stays for long: no later collection looks at it
         self._line.acknowledge(number)
         self._next_sweep = 0
 
@@ -129,16 +139,29 @@ class Detector:
     def _sweep(self) -> None:
         assert self._kernel is not None
         self._line.add(Counter.SWEEPS)
-        # a few near-misses each time, in turn
-        told = waiting = 0
-        for cover, edge in self._kernel.sweep(self._near):
-            waiting += edge < self._min_edge
-            told += self._look(cover, edge) and edge < self._min_edge
-        if waiting:
-            self._near = _NEAR_MOST if told else max(_NEAR_LEAST, self._near // 2)
+        if not self._later:
+            self._near = _NEAR_MOST if self._told else max(_NEAR_LEAST, self._near // 2)
+            self._told = False
+        # hits now; near-misses one at a time while nothing changes, as pricing one takes longer than a hit may wait
+        for cover, edge in self._kernel.sweep(0 if self._later else self._near):
+            if edge >= self._min_edge:
+                self._look(cover, edge)
+            else:
+                self._later.append((cover, edge))
+
+    def _tell_one(self) -> bool:
+        """Price the next near-miss of the last sweep, if there is one."""
+        if not self._later:
+            return False
+        self._told |= self._look(*self._later.popleft())
+        return True
 
     def wait(self) -> None:
         """Sleep, or spin, until something changes or the next sweep is due."""
+        now = stamp_ns()
+        if now >= self._next_collection:
+            self._next_collection = now + _COLLECT_NS
+            gc.collect(1)
         left = min(self._next_sweep - stamp_ns(), _SLEEP_NS) if self._kernel is not None else _SLEEP_NS
         if left <= 0:
             return
@@ -155,25 +178,28 @@ class Detector:
 
     def _look(self, index: int, first_look_e6: int) -> bool:
         """Price a cover exactly: its first look is a hit, or a near-miss not told yet. Return whether it had a price."""
-        hit = first_look_e6 >= self._min_edge
         assert self._kernel is not None
         assert self._generation is not None
         cover = self._generation.covers[index]
         now = self._process.clock.now_ns()
         quotes, rows, missing = self._quotes(cover, now)
+        sized = self._take(cover, quotes, rows, now) if first_look_e6 >= self._min_edge else None
+        # what was seen is told after what can be taken was pushed
         edge = edge_at_minimum(cover.k, quotes, self._least_size[index])
-        # only with every claim in it is the look the best that the cover can say of itself
         told = isinstance(edge, Edge) and missing is None
         if told:
+            # only with every claim in it is the look the best that the cover can say of itself
             self._kernel.settle(index, first_look_e6)
-        if hit:
-            self._line.add(Counter.HITS)
-            self._take(cover, quotes, rows, edge, missing, now)
-        elif isinstance(edge, Refusal):
-            refusal = missing if edge.reason is Reason.NO_QUOTE and missing else edge
+        if isinstance(edge, Edge):
+            reason = Reason.EDGE if sized is None else sized.reason if isinstance(sized, Refusal) else Reason.NONE
+            self._funnel.priced(index, edge.edge_e6, edge.size_e2, now, reason)
+        refusal = sized if sized is not None else edge
+        if isinstance(refusal, Refusal):
+            if refusal.reason is Reason.NO_QUOTE and missing:
+                refusal = missing
             self._funnel.refused(index, refusal.reason, refusal.value, refusal.threshold, now)
-        else:
-            self._funnel.priced(index, edge.edge_e6, edge.size_e2, now, Reason.EDGE)
+            if refusal.reason in (Reason.EDGE_TOO_LARGE, Reason.ONE_INSTRUMENT):
+                self._alarm(cover, quotes, refusal)
         return told
 
     def _quotes(self, cover: CoverEntry, now: int) -> tuple[list[list[Quote]], dict[int, Row], Refusal | None]:
@@ -181,35 +207,37 @@ class Detector:
         assert self._generation is not None
         quotes: list[list[Quote]] = []
         rows: dict[int, Row] = {}
+        refused: dict[int, Refusal] = {}
         missing: Refusal | None = None
+        by_slot = self._generation.by_slot
         for claims in cover.propositions:
             found = []
             for claim in claims:
-                slot = slot_of(claim)
-                listing = self._generation.by_slot[slot]
-                row = rows.get(slot) or self._rows.read(slot)
-                reason, value, threshold = self._usable.check(listing.venue, listing.uid, slot, row, now)
-                if reason or row is None or row.fee is None:
-                    missing = missing or Refusal(reason, value, threshold)
+                slot = claim >> 1
+                row = rows.get(slot)
+                if row is None and slot not in refused:  # both sides of an instrument are of one row, and one verdict
+                    listing = by_slot[slot]
+                    row = self._rows.read(slot)
+                    reason, value, threshold = self._usable.check(listing.venue, listing.uid, slot, row, now)
+                    if reason or row is None:
+                        refused[slot] = Refusal(reason, value, threshold)
+                        row = None
+                    else:
+                        rows[slot] = row
+                if row is None or row.fee is None:
+                    missing = missing or refused.get(slot)
                     continue
-                rows[slot] = row
-                levels = row.asks(side_of(claim))
+                levels = row.no_asks if claim & 1 else row.yes_asks
                 if levels:
-                    found.append(Quote(claim, row.uid, row.version, levels, row.fee, listing.min_size_e2))
+                    found.append(Quote(claim, row.uid, row.version, levels, row.fee, by_slot[slot].min_size_e2))
                 else:
                     missing = missing or Refusal(Reason.NO_QUOTE, 0, 0)
             quotes.append(found)
         return quotes, rows, missing
 
-    def _take(
-        self,
-        cover: CoverEntry,
-        quotes: list[list[Quote]],
-        rows: dict[int, Row],
-        edge: Edge | Refusal,
-        missing: Refusal | None,
-        now: int,
-    ) -> None:
+    def _take(self, cover: CoverEntry, quotes: list[list[Quote]], rows: dict[int, Row], now: int) -> Sized | Refusal:
+        """Size a hit, and push it unless the same rows were pushed a moment ago."""
+        self._line.add(Counter.HITS)
         sized = size_cover(
             cover.k,
             quotes,
@@ -217,19 +245,12 @@ class Detector:
             max_edge_e6=self._max_edge,
             max_size_e2=self._max_size,
         )
-        if isinstance(edge, Edge):
-            self._funnel.priced(cover.number, edge.edge_e6, edge.size_e2, now, _reason_of(sized))
         if isinstance(sized, Refusal):
-            if sized.reason is Reason.NO_QUOTE and missing:
-                sized = missing
-            self._funnel.refused(cover.number, sized.reason, sized.value, sized.threshold, now)
-            if sized.reason in (Reason.EDGE_TOO_LARGE, Reason.ONE_INSTRUMENT):
-                self._alarm(cover, quotes, sized)
-            return
+            return sized
         key = (cover.cover_id, *(word for leg in sized.legs for word in (leg.quote.uid, leg.quote.version)))
         before = self._pushed.get(key)
         if before is not None and now - before < self._repush_ns:
-            return
+            return sized
         if len(self._pushed) > 4096:
             self._pushed.clear()
         self._pushed[key] = now
@@ -237,6 +258,7 @@ class Detector:
         if before is None:
             # a repetition says nothing about how fast we see a change
             self._latency.record(stamp_ns() - max(rows[slot_of(leg.quote.claim)].publish_ns for leg in sized.legs))
+        return sized
 
     def _push(self, cover: CoverEntry, sized: Sized, rows: dict[int, Row], now: int) -> None:
         assert self._generation is not None
@@ -298,15 +320,13 @@ class Detector:
         )
 
 
-def _reason_of(sized: Sized | Refusal) -> Reason:
-    return sized.reason if isinstance(sized, Refusal) else Reason.NONE
-
-
 def run_detector(process: Process) -> None:
     """Detect until told to stop."""
     detector = Detector(process)
     process.line.state(ProcessState.RUN)
     process.line.waiting(IDLE_FOR_EVER)
+    # a full collection walks the whole catalog and would hold an opportunity up for tens of milliseconds
+    gc.disable()
     try:
         while not process.should_stop():
             worked = detector.turn()

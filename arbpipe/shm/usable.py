@@ -7,13 +7,14 @@ quarantined, venue and market trading. Detector and executor call the same funct
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from arbpipe.clock import boottime_ns
 from arbpipe.identity import Venue
-from arbpipe.shm.layout import PROCESS, Role
-from arbpipe.shm.row import Reason, Row, RowReader
+from arbpipe.shm.layout import CONNECTION, LINE, PROCESS, QUARANTINE_COLUMNS, ROW, VENUE_COLUMNS, Role
+from arbpipe.shm.row import Reason, Row
 from arbpipe.shm.segment import Segment
-from arbpipe.shm.tables import Connections, ConnectionState, Quarantine, VenueState, VenueStates
+from arbpipe.shm.tables import ConnectionState, VenueState
 
 __all__ = ["Freshness", "UsableRule"]
 
@@ -27,7 +28,13 @@ class Freshness:
     max_heartbeat_age_ns: int
 
 
-_FEED_OF = {Venue.KALSHI: Role.FEED_KALSHI, Venue.POLYMARKET: Role.FEED_POLYMARKET}
+_EPOCH: Final = CONNECTION.offset("epoch")
+_CONFIRMED: Final = CONNECTION.offset("confirmed_ns")
+_LAG: Final = CONNECTION.offset("lag_ms")
+_ROW_CONFIRMED: Final = ROW.offset("confirmed_ns")
+_LIVE: Final = int(ConnectionState.LIVE)
+_TRADING: Final = int(VenueState.TRADING)
+_FEED_OF: Final = {Venue.KALSHI: Role.FEED_KALSHI, Venue.POLYMARKET: Role.FEED_POLYMARKET}
 
 
 class UsableRule:
@@ -36,10 +43,14 @@ class UsableRule:
     def __init__(self, segment: Segment, limits: Freshness) -> None:
         self._region = segment.region
         self._limits = limits
-        self._connections = Connections(segment)
-        self._quarantine = Quarantine(segment)
-        self._venues = VenueStates(segment)
-        self._rows = RowReader(segment)
+        # every word's place is worked out once: this is asked for each claim of each cover that is looked at
+        self._connections = segment.section("connections")
+        self._rows = segment.section("rows")
+        quarantine, venues = segment.section("quarantine"), segment.section("venue_state")
+        self._quarantine = [quarantine.at(column) for column in range(len(QUARANTINE_COLUMNS))]
+        self._venues = {
+            venue: [venues.at(column) + LINE * venue for column in range(len(VENUE_COLUMNS))] for venue in Venue
+        }
         processes = segment.section("processes")
         self._heartbeats = {
             venue: processes.at(role) + PROCESS.offset("heartbeat_ns") for venue, role in _FEED_OF.items()
@@ -58,27 +69,31 @@ class UsableRule:
             return Reason.FLAGGED, row.flags, 0
         if row.fee is None:
             return Reason.FEE_UNKNOWN, 0, 0
-        state = self._connections.state(row.connection)
-        if state is not ConnectionState.LIVE:
-            return Reason.CONNECTION_DOWN, state, ConnectionState.LIVE
-        epoch = self._connections.epoch(row.connection)
+        region = self._region
+        connection = self._connections.at(row.connection)
+        state = region.load_u32(connection)
+        if state != _LIVE:
+            return Reason.CONNECTION_DOWN, state, _LIVE
+        epoch = region.load_u32(connection + _EPOCH)
         if row.epoch != epoch:
             return Reason.OLD_EPOCH, row.epoch, epoch
-        confirmed = max(self._connections.confirmed_ns(row.connection), self._rows.confirmed_ns(slot))
+        confirmed = max(region.load_i64(connection + _CONFIRMED), region.load_i64(self._rows.at(slot) + _ROW_CONFIRMED))
         age = now_ns - confirmed
         if not confirmed or abs(age) > self._limits.max_confirm_age_ns:  # from the future: a clock jumped
             return Reason.NOT_CONFIRMED, age, self._limits.max_confirm_age_ns
-        lag = self._connections.lag_ms(row.connection)
+        lag = region.load_i64(connection + _LAG)
         if lag > self._limits.max_lag_ms:
             return Reason.LAG, lag, self._limits.max_lag_ms
-        beat_ns = self._region.load_i64(self._heartbeats[venue])
+        beat_ns = region.load_i64(self._heartbeats[venue])
         silent = boottime_ns() - beat_ns
         if not beat_ns or silent > self._limits.max_heartbeat_age_ns:
             return Reason.OWNER_DEAD, silent, self._limits.max_heartbeat_age_ns
-        quarantine = self._quarantine.reason(slot)
-        if quarantine:
-            return Reason.QUARANTINE, quarantine, 0
-        venue_state = self._venues.worst(venue)
-        if venue_state is not VenueState.TRADING:
-            return Reason.VENUE_STATE, venue_state, 0
+        for column in self._quarantine:
+            quarantine = region.load_u8(column + slot)
+            if quarantine:
+                return Reason.QUARANTINE, quarantine, 0
+        for word in self._venues[venue]:  # the worst column counts, and any but TRADING refuses
+            venue_state = region.load_u32(word)
+            if venue_state != _TRADING:
+                return Reason.VENUE_STATE, max(map(region.load_u32, self._venues[venue])), 0
         return Reason.NONE, 0, 0

@@ -174,7 +174,7 @@ def test_nothing_is_coloured_in_a_pipe_or_under_no_color(box: Box, segment: Path
 def test_status_is_readable_at_80_columns(box: Box, segment: Path) -> None:
     out = box.run("status", "--segment", segment).out
     first, *rest = out.splitlines()
-    assert re.match(r"arbpipe PAPER DEGRADED  /", first), "the mode stands in the first line"
+    assert re.match(r"arbpipe PAPER DEGRADED  core: unknown  /", first), "mode and core stand in the first line"
     assert max(map(len, rest)) <= 80
 
 
