@@ -23,7 +23,8 @@ typedef struct {
 
 extern PyType_Spec region_spec;
 extern PyType_Spec kernel_spec;
-extern PyMethodDef plane_functions[];
+extern PyMethodDef row_functions[];
+extern PyMethodDef ring_functions[];
 
 module_state *state_of(PyObject *module);
 
@@ -40,6 +41,15 @@ bool signed_of(PyObject *object, int64_t least, int64_t most, int64_t *value);
 /* A power of two of at least 2. False with an exception. */
 bool capacity_of(PyObject *object, size_t *capacity);
 bool arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted);
+/* The region argument and a checked place in it, for a function whose first arguments are a region and an offset. */
+uint8_t *place(PyObject *module, PyObject *const *args, Py_ssize_t length, bool write);
+/* Copy `length` bytes out of any buffer into words, because the caller's buffer need not be aligned; return the buffer's own
+ * length, -1 with an exception. */
+Py_ssize_t take(PyObject *from, uint64_t *words, Py_ssize_t length);
 PyObject *raise_overrun(module_state *state, uint64_t head);
+
+
+#define FUNCTION(name) static PyObject *name(PyObject *module, PyObject *const *args, Py_ssize_t count)
+#define METHOD(name, text) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, #name text}
 
 #endif

@@ -24,7 +24,8 @@ static int execute(PyObject *module)
                              : NULL;
     Py_XDECREF(members);
     Py_XINCREF(state->overrun);
-    return add(module, "Region", region) && add(module, "Overrun", state->overrun) &&
+    return !PyModule_AddFunctions(module, row_functions) && !PyModule_AddFunctions(module, ring_functions) &&
+                   add(module, "Region", region) && add(module, "Overrun", state->overrun) &&
                    add(module, "Kernel", PyType_FromModuleAndSpec(module, &kernel_spec, NULL)) &&
                    add(module, "ROW_BUSY", PyLong_FromLong(-1)) &&
                    add(module, "LAYOUT",
@@ -56,7 +57,6 @@ static struct PyModuleDef definition = {
     .m_name = "arbpipe._native",
     .m_doc = "The core in C: shared memory with real fences, the doorbell, and the detector's kernel.",
     .m_size = sizeof(module_state),
-    .m_methods = plane_functions,
     .m_slots = slots,
     .m_traverse = traverse,
     .m_clear = clear,

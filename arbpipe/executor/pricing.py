@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from arbpipe.clock import AgeClock
+from arbpipe.clock import AgeClock, stamp_ns
 from arbpipe.config import Config
 from arbpipe.executor.aftermath import Market
 from arbpipe.executor.plan import Plan, Refusal, make_plan
@@ -22,6 +23,9 @@ from arbpipe.shm.usable import UsableRule
 __all__ = ["Pricer"]
 
 _TRIES: Final = 3
+#: A row's check (the hash of a whole book) comes right after its publication, and an opportunity may be here before it.
+_CHECK_NS: Final = 10_000_000
+_CHECK_POLL_S: Final = 0.0001
 
 
 class Pricer:
@@ -36,6 +40,15 @@ class Pricer:
         self._min_edge = parse_money_e6(config.detector.min_edge_usd)
         self._max_edge = parse_money_e6(config.detector.max_edge_usd)
 
+    def _verified(self, slot: int, version: int) -> bool:
+        """Whether the check of this version passed, or passes within a moment. A newer version is for a newer opportunity."""
+        deadline = stamp_ns() + _CHECK_NS
+        while self._rows.verified(slot) != version:
+            if stamp_ns() >= deadline or self._rows.version(slot) != version:
+                return False
+            time.sleep(_CHECK_POLL_S)
+        return True
+
     def plan(self, opportunity: Opportunity, cover: CoverEntry, generation: Generation, now_ns: int) -> Plan | Refusal:
         """Re-read every leg, verified versions only; price and prove; shrink to what bounds and limits allow."""
         rows: dict[int, Row] = {}
@@ -46,7 +59,7 @@ class Pricer:
             reason, value, threshold = self._usable.check(listing.venue, leg.uid, slot, row, now_ns)
             if reason or row is None:
                 return Refusal(reason, value, threshold)
-            if self._rows.verified(slot) != row.version:
+            if not self._verified(slot, row.version):
                 return Refusal(Reason.UNVERIFIED, self._rows.verified(slot), row.version)
             rows[slot] = row
         payoffs, regular = generation.payoffs(cover.group)

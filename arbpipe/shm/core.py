@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from arbpipe.errors import EnvironmentRefused
@@ -58,7 +59,7 @@ def _choose() -> tuple[str, str]:
 #: What ``status`` and the first line of every long-running command say; and what keeps the native core away.
 CORE, _WHY = _choose()
 
-if TYPE_CHECKING or CORE == _NATIVE:
+if TYPE_CHECKING:
     from arbpipe._native import (
         LAYOUT,
         ROW_BUSY,
@@ -78,24 +79,8 @@ if TYPE_CHECKING or CORE == _NATIVE:
         row_write,
     )
 else:
-    from arbpipe._python import (
-        LAYOUT,
-        ROW_BUSY,
-        Kernel,
-        Overrun,
-        Region,
-        bell_ring,
-        bell_wait,
-        log_drain,
-        log_push,
-        pause,
-        ring_push,
-        ring_read,
-        row_fetch,
-        row_publish,
-        row_read,
-        row_write,
-    )
+    _chosen = import_module("arbpipe._native" if CORE == _NATIVE else "arbpipe._python")
+    globals().update({name: getattr(_chosen, name) for name in _NAMES})
 
 __all__ = [
     "CORE",

@@ -77,6 +77,17 @@ def test_an_unverified_row_is_never_bought(plane: Plane, tmp_path: Path) -> None
         assert (stats["x_gate"], stats["x_refused"]) == (Reason.UNVERIFIED, 1)
 
 
+def test_a_row_whose_check_comes_a_moment_after_the_opportunity_is_bought(plane: Plane, tmp_path: Path) -> None:
+    version = plane.quote("kalshi:A", [(4_000, 50_000)], [(6_200, 50_000)], verified=False)
+    each = across(plane)
+    with bench(plane, tmp_path) as made:
+        timer = threading.Timer(0.002, plane.rows.verify, (plane.listing("kalshi:A").slot, version))
+        timer.start()
+        made.take(each)
+        timer.join()
+        assert made.ledger.totals()["balanced"] == 1
+
+
 def test_a_limit_shrinks_what_fits_and_refuses_what_does_not(plane: Plane, tmp_path: Path) -> None:
     each = across(plane)
     with bench(plane, tmp_path / "a", limits={"max_event_usd": "6"}) as made:

@@ -13,6 +13,8 @@ import pytest
 from paper_books import attempted_events, opened_database
 from system_support import Box, Done, Running, line_of, opened, wait_for
 
+from arbpipe.shm.core import CORE
+
 pytestmark = pytest.mark.system
 
 
@@ -68,7 +70,7 @@ def test_status_of_a_trading_pipeline_is_healthy_and_complete(trading: Trading) 
 def test_status_for_people_fits_80_columns_and_is_plain(trading: Trading) -> None:
     done = trading.box.run("status", "--segment", trading.segment)
     first, *rest = done.out.splitlines()
-    assert first == f"arbpipe REPLAY healthy  {trading.segment}"
+    assert first == f"arbpipe REPLAY healthy  core: {CORE}  {trading.segment}"
     assert max(map(len, rest)) <= 80
     assert "\x1b" not in done.out
     assert len(done.out.splitlines()) <= 24

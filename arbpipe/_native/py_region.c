@@ -107,6 +107,31 @@ bool arguments(const char *name, Py_ssize_t given, Py_ssize_t wanted)
     return false;
 }
 
+uint8_t *place(PyObject *module, PyObject *const *args, Py_ssize_t length, bool write)
+{
+    Py_ssize_t offset;
+    region_object *region = region_of(state_of(module), args[0]);
+    return region && offset_of(args[1], &offset) ? region_at(region, offset, length, 8, write) : NULL;
+}
+
+Py_ssize_t take(PyObject *from, uint64_t *words, Py_ssize_t length)
+{
+    if (PyBytes_CheckExact(from)) { /* the usual case, at half the cost of the buffer protocol */
+        Py_ssize_t has = PyBytes_Size(from);
+        if (has == length)
+            memcpy(words, PyBytes_AsString(from), (size_t)length);
+        return has;
+    }
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(from, &buffer, PyBUF_SIMPLE))
+        return -1;
+    Py_ssize_t has = buffer.len;
+    if (has == length)
+        memcpy(words, buffer.buf, (size_t)length);
+    PyBuffer_Release(&buffer);
+    return has;
+}
+
 /* -- the type -------------------------------------------------------------------------------------------------------------- */
 
 static int region_init(PyObject *object, PyObject *args, PyObject *kwargs)
