@@ -1,9 +1,9 @@
-/* The shared-memory protocols as plain C11, without Python: what the extension binds and what tests/_native/test_core.c runs
- * under the sanitizers.
+/* The shared-memory protocols as plain C11, without Python: what the extension binds and what tests/core/native_test.c
+ * runs under the sanitizers.
  *
  * Every word that two processes touch is accessed through the functions below and through nothing else, so that each access is
  * one aligned load or store and no data race exists in the sense of C11. Offsets and lengths are checked by the callers
- * (bounds.h); nothing here checks them again.
+ * (py_region.c, region_at); nothing here checks them again.
  *
  * docs/shared-memory.md holds the happens-before argument of each protocol; the letters in the comments (R1, L2, B3 …) are its
  * names for the synchronisation points, and each one names the one it pairs with.

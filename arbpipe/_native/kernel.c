@@ -203,7 +203,9 @@ void kernel_free(struct kernel *k)
 
 static int32_t cost_of(const struct kernel *k, uint32_t claim)
 {
-    return (int32_t)load32_relaxed((const uint32_t *)k->costs + claim); /* ordered by the log's head (L4), or by the next sweep */
+    /* Ordered by the log's head (L4). Half of a word that is stored whole: beyond C11, which knows no accesses of mixed sizes, but
+     * one aligned load on every machine that this is built for. */
+    return (int32_t)load32_relaxed((const uint32_t *)k->costs + claim);
 }
 
 static int64_t edge_of(const struct kernel *k, uint32_t cover)
@@ -299,7 +301,7 @@ enum taken kernel_drain(struct kernel *k, uint32_t *reported)
 
 /* -- everything ------------------------------------------------------------------------------------------------------------ */
 
-/* Both sides of an instrument in one load, so they are of one store; everything after this works on private memory. */
+/* Both sides of an instrument in one load, as they are stored; everything after this works on private memory. */
 static void take_snapshot(struct kernel *k)
 {
     const uint64_t *from = (const uint64_t *)k->costs;
@@ -312,8 +314,8 @@ CLONES static void cheapest(int32_t *restrict best, const int32_t *restrict cost
                             const int32_t *restrict b, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++) {
-        int32_t left = cost[a[n]], right = cost[b[n]];
-        best[n] = left < right ? left : right;
+        int32_t left = cost[a[n]], right = cost[b[n]], cheaper = left < right ? left : right;
+        best[n] = cheaper < NO_QUOTE ? cheaper : NO_QUOTE; /* no cost is above it; whoever stored one gets the same for it */
     }
 }
 

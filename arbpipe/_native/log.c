@@ -29,7 +29,8 @@ enum taken log_drain(const uint8_t *base, size_t capacity, uint64_t tail, uint32
     for (uint64_t n = tail; n != at; n++)
         slots[n - tail] = load32_relaxed(entries + (n & (capacity - 1)));
     fence_acquire(); /* L3, pairs with L1 */
-    uint64_t now = load_relaxed(word);
+    /* acquire, as at L4: after an overrun the reader goes on here, and its sweep must see what the skipped entries tell of */
+    uint64_t now = load_acquire(word);
     if (now - tail >= capacity) { /* the writer may stand in the middle of our oldest entry */
         *head = now;
         return TAKEN_OVERRUN;

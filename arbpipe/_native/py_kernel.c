@@ -7,6 +7,7 @@ typedef struct {
     PyObject_HEAD
     struct kernel kernel;
     region_object *region; /* kept, and kept from being released */
+    Py_ssize_t busy;       /* results being made of its arrays: making one may run a finalizer, which may release us */
     module_state *state;
 } kernel_object;
 
@@ -15,7 +16,7 @@ static bool items_of(PyObject *from, const char *what, Py_buffer *buffer)
 {
     if (PyObject_GetBuffer(from, buffer, PyBUF_ND))
         return false;
-    if (buffer->itemsize != 4 || (uintptr_t)buffer->buf % 4 || buffer->len / 4 > INT32_MAX) {
+    if (buffer->itemsize != 4 || (buffer->len && (uintptr_t)buffer->buf % 4) || buffer->len / 4 > INT32_MAX) {
         PyErr_Format(PyExc_ValueError, "%s: a contiguous array of 32-bit numbers is expected", what);
         PyBuffer_Release(buffer);
         return false;
@@ -45,6 +46,7 @@ static void let_go(kernel_object *self)
         self->region->uses--;
         Py_CLEAR(self->region);
         kernel_free(&self->kernel);
+        memset(&self->kernel, 0, sizeof self->kernel);
     }
 }
 
@@ -65,10 +67,10 @@ static bool fill(kernel_object *self, PyObject *args)
     if (slots < 0 || slots > INT32_MAX / 2)
         return PyErr_Format(PyExc_ValueError, "%zd slots: 0 to %d are possible", slots, INT32_MAX / 2) != NULL;
     struct kernel kernel = {.slots = (uint32_t)slots, .threshold_e6 = threshold};
-    kernel.costs = region_at(region, costs, 8 * slots, 8, false);
-    if (!kernel.costs || !capacity_of(capacity, &kernel.capacity))
+    Py_ssize_t bases[KERNEL_LOGS];
+    if (!capacity_of(capacity, &kernel.capacity))
         return false;
-    Py_ssize_t n_logs = PySequence_Size(logs), n_tails = PySequence_Size(tails);
+    Py_ssize_t n_logs = PySequence_Size(logs), n_tails = n_logs < 0 ? -1 : PySequence_Size(tails);
     if (n_logs < 0 || n_tails < 0)
         return false;
     if (n_logs != n_tails || n_logs > KERNEL_LOGS)
@@ -77,11 +79,8 @@ static bool fill(kernel_object *self, PyObject *args)
     if (kernel.capacity > (size_t)INT32_MAX)
         return PyErr_Format(PyExc_IndexError, "a log of %zu entries is outside the region", kernel.capacity) != NULL;
     for (Py_ssize_t n = 0; n < n_logs; n++) {
-        Py_ssize_t base;
-        PyObject *at = PySequence_GetItem(logs, n), *tail = PySequence_GetItem(tails, n);
-        bool good = at && tail && offset_of(at, &base) &&
-                    (kernel.log[n] = region_at(region, base, (Py_ssize_t)(HEAD_BYTES + 4 * kernel.capacity), 8, false)) &&
-                    unsigned_of(tail, UINT64_MAX, kernel.tail + n);
+        PyObject *at = PySequence_GetItem(logs, n), *tail = at ? PySequence_GetItem(tails, n) : NULL;
+        bool good = tail && offset_of(at, bases + n) && unsigned_of(tail, UINT64_MAX, kernel.tail + n);
         Py_XDECREF(at);
         Py_XDECREF(tail);
         if (!good)
@@ -93,17 +92,24 @@ static bool fill(kernel_object *self, PyObject *args)
     int open = 0;
     while (open < 5 && items_of(from[open], names[open], arrays + open))
         open++;
-    bool good = false;
-    if (open == 5) {
+    /* the addresses last: everything above may have run Python code, also code that releases the region or makes us */
+    bool good = open == 5 && (kernel.costs = region_at(region, costs, 8 * slots, 8, false));
+    for (Py_ssize_t n = 0; good && n < n_logs; n++)
+        good = (kernel.log[n] = region_at(region, bases[n], (Py_ssize_t)(HEAD_BYTES + 4 * kernel.capacity), 8, false));
+    if (good && self->region) {
+        PyErr_SetString(PyExc_TypeError, "the kernel is made already");
+        good = false;
+    }
+    if (good) {
         kernel.props = arrays[0].len >= 4 ? (uint32_t)(arrays[0].len / 4 - 1) : 0;
         kernel.covers = arrays[2].len >= 4 ? (uint32_t)(arrays[2].len / 4 - 1) : 0;
-        if (is_csr("propositions", arrays, arrays + 1, 2 * kernel.slots) &&
-            is_csr("covers", arrays + 2, arrays + 3, kernel.props)) {
-            if (arrays[4].len / 4 != (Py_ssize_t)kernel.covers)
+        good = is_csr("propositions", arrays, arrays + 1, 2 * kernel.slots) &&
+               is_csr("covers", arrays + 2, arrays + 3, kernel.props);
+        if (good) {
+            good = arrays[4].len / 4 == (Py_ssize_t)kernel.covers;
+            if (!good)
                 PyErr_Format(PyExc_ValueError, "cover_k: %zd numbers for %lu covers", arrays[4].len / 4,
                              (unsigned long)kernel.covers);
-            else
-                good = true;
         }
     }
     if (good) {
@@ -156,8 +162,11 @@ static struct kernel *kernel_of(PyObject *object)
 }
 
 /* [(cover, edge_e6), …] of what was found. */
-static PyObject *report(const struct kernel *kernel, uint32_t count)
+static PyObject *report(PyObject *object, uint32_t count)
 {
+    kernel_object *self = (kernel_object *)object;
+    const struct kernel *kernel = &self->kernel;
+    self->busy++;
     PyObject *list = PyList_New(count);
     for (uint32_t n = 0; list && n < count; n++) {
         uint32_t cover = kernel->found[n];
@@ -165,12 +174,18 @@ static PyObject *report(const struct kernel *kernel, uint32_t count)
         if (!hit || PyList_SetItem(list, n, hit))
             Py_CLEAR(list);
     }
+    self->busy--;
     return list;
 }
 
-static PyObject *kernel_release(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *kernel_release(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    let_go((kernel_object *)self);
+    kernel_object *self = (kernel_object *)object;
+    if (self->busy) {
+        PyErr_SetString(PyExc_BufferError, "the kernel is being read: release it later");
+        return NULL;
+    }
+    let_go(self);
     Py_RETURN_NONE;
 }
 
@@ -184,7 +199,7 @@ static PyObject *py_kernel_drain(PyObject *self, PyObject *Py_UNUSED(ignored))
     case TAKEN_NOTHING:
         Py_RETURN_NONE;
     case TAKEN_OK:
-        return report(kernel, reported);
+        return report(self, reported);
     default:
         return raise_overrun(((kernel_object *)self)->state, kernel->logs ? kernel->tail[0] : 0);
     }
@@ -192,13 +207,10 @@ static PyObject *py_kernel_drain(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 static PyObject *py_kernel_touch(PyObject *self, PyObject *slots)
 {
-    struct kernel *kernel = kernel_of(self);
-    if (!kernel)
-        return NULL;
     Py_ssize_t count = PySequence_Size(slots);
     if (count < 0)
         return NULL;
-    uint32_t *numbers = PyMem_Malloc((size_t)(count ? count : 1) * sizeof *numbers);
+    uint32_t *numbers = count > PY_SSIZE_T_MAX / (Py_ssize_t)sizeof *numbers ? NULL : PyMem_Malloc((size_t)count * sizeof *numbers);
     if (!numbers)
         return PyErr_NoMemory();
     bool good = true;
@@ -209,58 +221,71 @@ static PyObject *py_kernel_touch(PyObject *self, PyObject *slots)
         numbers[n] = (uint32_t)slot;
         Py_XDECREF(number);
     }
-    uint32_t reported = good ? kernel_touch(kernel, numbers, (size_t)count) : 0;
+    struct kernel *kernel = good ? kernel_of(self) : NULL; /* after the numbers, whose __index__ may release us */
+    uint32_t reported = kernel ? kernel_touch(kernel, numbers, (size_t)count) : 0;
     PyMem_Free(numbers);
-    return good ? report(kernel, reported) : NULL;
+    return kernel ? report(self, reported) : NULL;
 }
 
 static PyObject *py_kernel_sweep(PyObject *self, PyObject *near)
 {
     uint64_t most;
-    struct kernel *kernel = kernel_of(self);
-    if (!kernel || !unsigned_of(near, UINT32_MAX, &most))
+    struct kernel *kernel;
+    if (!unsigned_of(near, UINT32_MAX, &most) || !(kernel = kernel_of(self)))
         return NULL;
-    return report(kernel, kernel_sweep(kernel, (uint32_t)most));
+    return report(self, kernel_sweep(kernel, (uint32_t)most));
 }
 
 static PyObject *py_kernel_settle(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     uint64_t cover;
     int64_t edge;
-    struct kernel *kernel = kernel_of(self);
-    if (!kernel || !arguments("settle", count, 2) || !unsigned_of(args[0], UINT64_MAX, &cover) ||
-        !signed_of(args[1], INT64_MIN, INT64_MAX - 1, &edge))
+    struct kernel *kernel;
+    if (!arguments("settle", count, 2) || !unsigned_of(args[0], UINT64_MAX, &cover) ||
+        !signed_of(args[1], INT64_MIN, INT64_MAX - 1, &edge) || !(kernel = kernel_of(self)))
         return NULL;
     if (cover >= kernel->covers)
         return PyErr_Format(PyExc_IndexError, "cover %llu: there are %lu", (unsigned long long)cover,
                             (unsigned long)kernel->covers);
+    if (edge > kernel->edge_e6[cover]) /* it has become worse since it was reported: what was told is what it is now */
+        edge = kernel->edge_e6[cover];
     int64_t bar = edge < kernel->threshold_e6 ? edge + 1 : kernel->threshold_e6;
     if (bar > kernel->bar_e6[cover])
         kernel->bar_e6[cover] = bar;
     Py_RETURN_NONE;
 }
 
-static PyObject *py_kernel_best(PyObject *self, PyObject *Py_UNUSED(ignored))
+static PyObject *py_kernel_best(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    struct kernel *kernel = kernel_of(self);
-    PyObject *list = kernel ? PyList_New(kernel->props) : NULL;
+    kernel_object *self = (kernel_object *)object;
+    struct kernel *kernel = kernel_of(object);
+    if (!kernel)
+        return NULL;
+    self->busy++;
+    PyObject *list = PyList_New(kernel->props);
     for (uint32_t n = 0; list && n < kernel->props; n++) {
         PyObject *number = PyLong_FromLong(kernel->best_e6[n]);
         if (!number || PyList_SetItem(list, n, number))
             Py_CLEAR(list);
     }
+    self->busy--;
     return list;
 }
 
-static PyObject *kernel_tails(PyObject *self, void *Py_UNUSED(closure))
+static PyObject *kernel_tails(PyObject *object, void *Py_UNUSED(closure))
 {
-    struct kernel *kernel = kernel_of(self);
-    PyObject *tails = kernel ? PyTuple_New(kernel->logs) : NULL;
+    kernel_object *self = (kernel_object *)object;
+    struct kernel *kernel = kernel_of(object);
+    if (!kernel)
+        return NULL;
+    self->busy++;
+    PyObject *tails = PyTuple_New(kernel->logs);
     for (uint32_t n = 0; tails && n < kernel->logs; n++) {
         PyObject *tail = PyLong_FromUnsignedLongLong(kernel->tail[n]);
         if (!tail || PyTuple_SetItem(tails, n, tail))
             Py_CLEAR(tails);
     }
+    self->busy--;
     return tails;
 }
 

@@ -215,8 +215,9 @@ static PyObject *region_readonly(PyObject *self, void *Py_UNUSED(closure))
         Py_ssize_t offset;                                                                                                   \
         uint8_t *word;                                                                                                       \
         wide value;                                                                                                          \
-        if (!arguments("store_" #name, count, 2) || !offset_of(args[0], &offset) ||                                          \
-            !(word = region_at((region_object *)self, offset, sizeof(type), sizeof(type), true)) || !convert)                \
+        /* the address last: a number's own __index__ may do anything, also release the region */                            \
+        if (!arguments("store_" #name, count, 2) || !offset_of(args[0], &offset) || !convert ||                              \
+            !(word = region_at((region_object *)self, offset, sizeof(type), sizeof(type), true)))                            \
             return NULL;                                                                                                     \
         __atomic_store_n((type *)word, (type)value, __ATOMIC_RELEASE);                                                       \
         Py_RETURN_NONE;                                                                                                      \

@@ -130,26 +130,20 @@ FUNCTION(py_bell_ring)
 FUNCTION(py_bell_wait)
 {
     const uint64_t *words[BELL_WORDS];
+    Py_ssize_t offsets[BELL_WORDS];
     uint64_t expected[BELL_WORDS];
     int64_t spin_ns, timeout_ns;
     if (!arguments("bell_wait", count, 6))
         return NULL;
-    region_object *region = region_of(state_of(module), args[0]);
-    uint8_t *bell = region ? place(module, args, BELL_BYTES, true) : NULL;
-    if (!bell)
-        return NULL;
-    Py_ssize_t n_words = PySequence_Size(args[2]), n_expected = PySequence_Size(args[3]);
+    Py_ssize_t n_words = PySequence_Size(args[2]), n_expected = n_words < 0 ? -1 : PySequence_Size(args[3]);
     if (n_words < 0 || n_expected < 0)
         return NULL;
     if (n_words != n_expected || n_words > BELL_WORDS)
         return PyErr_Format(PyExc_ValueError, "%zd words and %zd expected values: as many of both, at most %d", n_words,
                             n_expected, BELL_WORDS);
     for (Py_ssize_t n = 0; n < n_words; n++) {
-        Py_ssize_t offset;
-        PyObject *at = PySequence_GetItem(args[2], n), *value = PySequence_GetItem(args[3], n);
-        bool good = at && value && offset_of(at, &offset) &&
-                    (words[n] = (const uint64_t *)region_at(region, offset, 8, 8, false)) &&
-                    unsigned_of(value, UINT64_MAX, expected + n);
+        PyObject *at = PySequence_GetItem(args[2], n), *value = at ? PySequence_GetItem(args[3], n) : NULL;
+        bool good = value && offset_of(at, offsets + n) && unsigned_of(value, UINT64_MAX, expected + n);
         Py_XDECREF(at);
         Py_XDECREF(value);
         if (!good)
@@ -157,6 +151,14 @@ FUNCTION(py_bell_wait)
     }
     if (!signed_of(args[4], 0, INT64_MAX / 2, &spin_ns) || !signed_of(args[5], 0, INT64_MAX / 2, &timeout_ns))
         return NULL;
+    /* from here on no Python code runs until the region is held */
+    uint8_t *bell = place(module, args, BELL_BYTES, true);
+    if (!bell)
+        return NULL;
+    region_object *region = (region_object *)args[0];
+    for (Py_ssize_t n = 0; n < n_words; n++)
+        if (!(words[n] = (const uint64_t *)region_at(region, offsets[n], 8, 8, false)))
+            return NULL;
     enum waited waited;
     region->uses++; /* nobody releases the region under a sleeper */
     Py_BEGIN_ALLOW_THREADS

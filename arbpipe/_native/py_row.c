@@ -115,13 +115,13 @@ FUNCTION(py_row_read)
     Py_buffer into;
     if (!arguments("row_read", count, 3))
         return NULL;
-    uint8_t *row = place(module, args, ROW_SIZE, false);
-    if (!row || PyObject_GetBuffer(args[2], &into, PyBUF_WRITABLE))
+    if (PyObject_GetBuffer(args[2], &into, PyBUF_WRITABLE))
         return NULL;
+    uint8_t *row = place(module, args, ROW_SIZE, false); /* after the buffer: getting one may run Python code */
     PyObject *result = NULL;
-    if (into.len != CELL_SIZE) {
+    if (row && into.len != CELL_SIZE) {
         PyErr_Format(PyExc_ValueError, "a buffer of %zd bytes: %d expected", into.len, CELL_SIZE);
-    } else {
+    } else if (row) {
         uint64_t version = 0;
         enum row_copied copied = row_read(row, words, &version);
         if (copied == ROW_COPIED)

@@ -37,7 +37,8 @@ bool bell_ring(uint8_t *bell)
     fence_full(); /* B1, pairs with B2: what was published comes before this look at the mark */
     if (!load32_relaxed(waiting))
         return false;
-    __atomic_fetch_add(rings, 1, __ATOMIC_RELEASE); /* B3, pairs with B4: any number of ringers, none is lost */
+    /* B3, pairs with B4: any number of ringers, none is lost. Relaxed, because B1 lies between the publication and this. */
+    __atomic_fetch_add(rings, 1, __ATOMIC_RELAXED);
     syscall(SYS_futex, rings, FUTEX_WAKE, 1, NULL, NULL, 0); /* not the private kind: the waiter is another process */
     return true;
 }

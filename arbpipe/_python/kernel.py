@@ -169,7 +169,7 @@ class Kernel:
             if known is None:
                 known = self._learn(slot)
             for prop, claims in known[0]:
-                best[prop] = min([cost[claim] for claim in claims])
+                best[prop] = min([NO_QUOTE, *[cost[claim] for claim in claims]])
             covers.update(known[1])
         found = []
         for cover, (pays, props) in covers.items():
@@ -212,8 +212,9 @@ class Kernel:
         np.take(self._snapshot, self._claim_a, out=left, mode="clip")  # mode "raise" buffers (shm.md 3.4)
         np.take(self._snapshot, self._claim_b, out=right, mode="clip")
         np.minimum(left, right, out=self._best[:-1])
+        np.minimum(self._best[:-1], NO_QUOTE, out=self._best[:-1])  # no cost is above it
         for prop in self._wide_props:
-            self._best[prop] = self._snapshot[_row(*self._claims, prop)].min()
+            self._best[prop] = min(NO_QUOTE, self._snapshot[_row(*self._claims, prop)].min())
         np.take(self._best, self._prop_a, out=leg, mode="clip")
         np.subtract(self._pays, leg, out=self._edge)
         np.take(self._best, self._prop_b, out=leg, mode="clip")
@@ -235,11 +236,12 @@ class Kernel:
         return [(cover, self._edge_at[cover]) for cover in chosen]
 
     def settle(self, cover: int, edge_e6: int, /) -> None:
-        """Do not report the cover as a near-miss again at this edge or below."""
+        """Do not report the cover as a near-miss again at this edge or below, or at the edge it has by now if that is worse."""
         self._alive()
         if not 0 <= cover < len(self._bar):
             raise IndexError(f"cover {cover}: there are {len(self._bar)}")
-        self._bar_at[cover] = max(self._bar_at[cover], min(edge_e6 + 1, self._threshold))
+        told = min(edge_e6, self._edge_at[cover])
+        self._bar_at[cover] = max(self._bar_at[cover], min(told + 1, self._threshold))
 
     def _alive(self) -> Region:
         if self._region is None:

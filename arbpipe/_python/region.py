@@ -66,6 +66,12 @@ class Region:
         if library.mlock(ctypes.c_void_p(address), ctypes.c_size_t(self.size)):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
+    def _writable(self) -> None:
+        """Refuse what a native core would refuse before it stores anything."""
+        self._b[:0]  # a released view says so
+        if self.readonly:
+            raise TypeError("cannot modify read-only memory")
+
     def _at(self, offset: int, length: int, align: int) -> int:
         offset = index(offset)
         if offset < 0 or length < 0 or offset > self.size - length:

@@ -90,6 +90,8 @@ def row_publish(
             *_flat(no_asks),
         )
     except struct.error as error:
+        if "not an integer" in str(error):
+            raise TypeError(f"a field of the cell is no whole number: {error}") from None
         raise ValueError(f"a number does not fit its field of the cell: {error}") from None
     return row_write(region, offset, cell)
 

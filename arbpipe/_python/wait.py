@@ -23,6 +23,7 @@ _WORDS: Final = 16
 def bell_ring(region: Region, bell: int, /) -> bool:
     """Wake nobody: whoever may be waiting polls. Return False."""
     region._at(bell, 2 * LINE, 8)
+    region._writable()
     return False
 
 
@@ -40,6 +41,7 @@ def bell_wait(
     for span in (spin_ns, timeout_ns):
         if not 0 <= index(span) < 1 << 62:
             raise ValueError(f"{span} ns is no time to wait")
+    region._writable()
     begin = time.monotonic_ns()
     while True:
         for offset, value in zip(words, expected, strict=True):

@@ -29,6 +29,7 @@ _MS: Final = 1_000_000
 #: Near-misses told per sweep; fewer while they turn out to have no price, as those come again.
 _NEAR_MOST: Final = 32
 _NEAR_LEAST: Final = 2
+_LATER: Final = 256
 #: What the detector spins before it sleeps, and how long it sleeps at most: a third of the heartbeat's patience is far more.
 _SPIN_NS: Final = 20_000
 _SLEEP_NS: Final = 100 * _MS
@@ -66,6 +67,7 @@ class Detector:
         # the tail begins at the head: the first sweep sees everything that was published before
         self._tails = tuple(segment.region.load_u64(log) for log in self._logs)
         self._bell = DetectorBell(segment)
+        self._bell.begin()
         self._words = (*self._logs, self._generation_at)
         self._spins = config.detector.wait == "spin"
         self._generation: Generation | None = None
@@ -73,7 +75,7 @@ class Detector:
         self._pushed: dict[tuple[int, ...], int] = {}
         self._near = _NEAR_MOST
         self._told = True
-        self._later: deque[tuple[int, int]] = deque()
+        self._later: deque[tuple[int, int]] = deque(maxlen=_LATER)
         self._least_size: list[int] = []
         self._next_sweep = 0
         self._next_collection = 0
@@ -85,17 +87,21 @@ class Detector:
             self._load_generation()
         if self._kernel is None:
             return False
+        if not self._next_sweep:  # a new generation: every best cost is known before a change is judged by them
+            self._sweep_now()
         worked = self._drain()
-        now = stamp_ns()
-        if now >= self._next_sweep:
-            self._next_sweep = now + self._sweep_ns
-            self._sweep()
-            if not self._swept:
-                # what was logged before we came is covered by this sweep
-                self._swept = True
-                for index, tail in enumerate(self._tails):
-                    self._line.cursor(index, tail)
+        if stamp_ns() >= self._next_sweep:
+            self._sweep_now()
         return worked or self._tell_one()
+
+    def _sweep_now(self) -> None:
+        self._next_sweep = stamp_ns() + self._sweep_ns
+        self._sweep()
+        if not self._swept:
+            # what was logged before we came is covered by this sweep
+            self._swept = True
+            for index, tail in enumerate(self._tails):
+                self._line.cursor(index, tail)
 
     def _load_generation(self) -> None:
         number = self._segment.region.load_u64(self._generation_at)
@@ -111,6 +117,7 @@ class Detector:
         ]
         self._pushed.clear()
         self._later.clear()
+        self._near, self._told = _NEAR_MOST, True
         gc.collect()
         gc.freeze()  # the catalog stays for long: no later collection looks at it
         self._line.acknowledge(number)
@@ -127,8 +134,7 @@ class Detector:
         else:
             if found is None:
                 return False
-            for cover, edge in found:
-                self._look(cover, edge)
+            self._look_at(found)
         tails = self._kernel.tails
         for index, tail in enumerate(tails):
             if tail != self._tails[index]:
@@ -142,8 +148,15 @@ class Detector:
         if not self._later:
             self._near = _NEAR_MOST if self._told else max(_NEAR_LEAST, self._near // 2)
             self._told = False
-        # hits now; near-misses one at a time while nothing changes, as pricing one takes longer than a hit may wait
-        for cover, edge in self._kernel.sweep(0 if self._later else self._near):
+        self._look_at(self._kernel.sweep(0 if self._later else self._near))
+        self._told |= not self._later  # nothing waits, so nothing was without a price
+
+    def _look_at(self, found: list[tuple[int, int]]) -> None:
+        """Hits now; near-misses one at a time while nothing changes, as pricing one takes longer than a hit may wait.
+
+        What does not fit into the queue comes again with a sweep.
+        """
+        for cover, edge in found:
             if edge >= self._min_edge:
                 self._look(cover, edge)
             else:

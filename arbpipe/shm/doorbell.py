@@ -35,6 +35,10 @@ class DetectorBell:
         """Wake the detector if it sleeps; return whether it did. Call it after what it shall see is stored."""
         return core.bell_ring(self._region, self._bell)
 
+    def begin(self) -> None:
+        """A new detector does not wait yet, whatever its predecessor died in."""
+        self._region.store_u32(self._bell + DOORBELL.offset("waiting"), 0)
+
     def wait(self, words: Sequence[int], expected: Sequence[int], spin_ns: int, timeout_ns: int) -> bool:
         """Sleep until one of the 64-bit ``words`` (offsets) is not what was ``expected``; return whether one is.
 

@@ -135,11 +135,12 @@ class ProcessLine:
         region.store_i64(self._heartbeat, boottime_ns())
         self.state(ProcessState.BOOT)
         region.write(base + PROCESS.offset("role"), self.role.label.encode()[:23].ljust(24, b"\0"))
+        # the core too: who waits for our ring must not take us for a predecessor who could ring
+        region.write(base + PROCESS.offset("core"), core.CORE.encode()[:31].ljust(32, b"\0"))
         region.store_u32(base + PROCESS.offset("pid"), os.getpid())
         region.store_u64(base + PROCESS.offset("start_ticks"), start_ticks())
         region.store_i64(base + PROCESS.offset("started_ns"), boottime_ns())
         region.store_u32(base + PROCESS.offset("restarts"), restarts + 1 if had_pid else 0)
-        region.write(base + PROCESS.offset("core"), core.CORE.encode()[:31].ljust(32, b"\0"))
         for index in range(len(self._counts)):
             # a restart goes on counting: what this run of the pipeline saw is the sum over its processes
             self._counts[index] = region.load_u64(self._counters + 8 * index)

@@ -165,9 +165,8 @@ class Costs:
         self._base = segment.section("cost_e6").offset
 
     def store(self, slot: int, yes_e6: int, no_e6: int) -> None:
-        """Store both claims of a slot."""
-        self._region.store_i32(self._base + 8 * slot, yes_e6)
-        self._region.store_i32(self._base + 8 * slot + 4, no_e6)
+        """Store both claims of a slot, in one word: no sweep sees the one without the other."""
+        self._region.store_u64(self._base + 8 * slot, yes_e6 & 0xFFFF_FFFF | (no_e6 & 0xFFFF_FFFF) << 32)
 
     def no_quote(self, slot: int) -> None:
         """Nobody may buy either claim now."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Access", "End", "add", "explore", "fence", "load", "sleep_while", "store"]
+__all__ = ["Access", "End", "add", "explore", "fence", "load", "sleep_while", "store", "wake"]
 
 Registers = Mapping[str, int]
 #: A number, or a function of the thread's registers that names in ``needs`` are read by.
@@ -26,7 +26,7 @@ Place = str | Callable[[Registers], str]
 
 @dataclass(frozen=True)
 class Access:
-    """One step of a thread. ``kind``: load, store, add, fence, sleep."""
+    """One step of a thread. ``kind``: load, store, add, fence, sleep, wake."""
 
     kind: str
     order: str = "relaxed"
@@ -60,8 +60,14 @@ def fence(order: str) -> Access:
 
 
 def sleep_while(place: str, register: str, *, needs: tuple[str, ...] = (), when: Any = None) -> Access:
-    """A futex wait: go on only when the location is not what the register holds. A system call orders everything."""
+    """A futex wait: the kernel compares, and puts the thread to sleep if the location is what the register holds. Only a
+    :func:`wake` ends that, whatever the location is by then. A system call orders everything."""
     return Access("sleep", "full", place, 0, register, (register, *needs), when)
+
+
+def wake(place: str, *, needs: tuple[str, ...] = (), when: Any = None) -> Access:
+    """A futex wake: whoever sleeps on the location goes on. Who is only about to sleep is not woken."""
+    return Access("wake", "full", place, 0, "", needs, when)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,10 @@ def _waits(thread: Sequence[Access], first: int, second: int) -> bool:
     return False
 
 
+#: In the registers of a thread that sleeps: the number of the access in which it does.
+_ASLEEP = "asleep in"
+
+
 class _Thread:
     def __init__(self, thread: Sequence[Access]) -> None:
         self.steps = tuple(thread)
@@ -107,7 +117,12 @@ class _Thread:
     def ready(
         self, done: int, registers: dict[str, int], memory: dict[str, int]
     ) -> list[tuple[int, dict[str, int], Any]]:
-        """Every access that may perform now: (number, registers after it, (location, value) written or ``None``)."""
+        """Every access that may perform now: (number, registers after it, (location, value) written or ``None``).
+
+        Number -1 falls asleep; the value ``None`` wakes who sleeps on the location.
+        """
+        if _ASLEEP in registers:
+            return []
         found = []
         for n in self.real:
             step = self.steps[n]
@@ -148,9 +163,24 @@ class _Thread:
                 found.append((n, registers, (place, value)))
             elif step.kind == "add":
                 found.append((n, registers, (place, memory[place] + 1)))
+            elif step.kind == "wake":
+                found.append((n, registers, (place, None)))
             elif memory[place] != registers[step.into]:
                 found.append((n, registers, None))
+            elif _ASLEEP not in registers:
+                found.append((-1, {**registers, _ASLEEP: n}, None))
         return found
+
+
+def _woken(thread: _Thread, state: tuple[int, tuple[tuple[str, int], ...]], place: str) -> Any:
+    """The state of a thread after a wake: over its sleep if it slept on that place."""
+    done, held = state
+    registers = dict(held)
+    step = registers.get(_ASLEEP)
+    if step is None or thread.steps[step].place != place:
+        return state
+    del registers[_ASLEEP]
+    return done | 1 << step, tuple(sorted(registers.items()))
 
 
 def explore(memory: Mapping[str, int], threads: Sequence[Sequence[Access]]) -> tuple[list[End], int]:
@@ -169,11 +199,14 @@ def explore(memory: Mapping[str, int], threads: Sequence[Sequence[Access]]) -> t
             for step, registers, written in thread.ready(done, dict(held), now):
                 moved = True
                 after = cells
-                if written is not None:
+                others = list(states)
+                if written is not None and written[1] is None:
+                    others = [_woken(*each) for each in zip(compiled, states, [written[0]] * len(states), strict=True)]
+                elif written is not None:
                     index = names.index(written[0])
                     after = (*cells[:index], written[1], *cells[index + 1 :])
-                one = (done | 1 << step, tuple(sorted(registers.items())))
-                state = (after, (*states[:number], one, *states[number + 1 :]))
+                others[number] = (done | 1 << step if step >= 0 else done, tuple(sorted(registers.items())))
+                state = (after, tuple(others))
                 if state not in known:
                     known.add(state)
                     todo.append(state)

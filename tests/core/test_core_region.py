@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
 import mmap
 import os
 import resource
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,3 +235,84 @@ def _may_lock_everything() -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> 14 & 1)
     return False
+
+
+class Meddler:
+    """A number whose ``__index__`` does something first."""
+
+    def __init__(self, action: Callable[[], object], value: int) -> None:
+        self.action, self.value = action, value
+
+    def __index__(self) -> int:
+        self.action()
+        return self.value
+
+
+def test_an_argument_that_releases_the_region_while_it_is_converted_harms_nothing(core: ModuleType) -> None:
+    size = 1 << 20  # an allocation of its own, which is unmapped as soon as it is let go
+
+    def each(call: Callable[[Any, Callable[[object], Meddler]], object]) -> None:
+        mapping = mmap.mmap(-1, size)
+        region = core.Region(mapping)
+
+        def meddling(value: int) -> Meddler:
+            def let_go() -> None:
+                region.release()
+                with contextlib.suppress(BufferError, ValueError):
+                    mapping.close()
+
+            return Meddler(let_go, value)
+
+        with contextlib.suppress(ValueError, BufferError, TypeError, IndexError):
+            call(region, meddling)
+        gc.collect()
+
+    for kind in WORDS:
+        each(lambda region, evil, kind=kind: getattr(region, f"store_{kind}")(8, evil(1)))
+        each(lambda region, evil, kind=kind: getattr(region, f"store_{kind}")(evil(8), 1))
+        each(lambda region, evil, kind=kind: getattr(region, f"load_{kind}")(evil(8)))
+    each(lambda region, evil: region.read(0, evil(8)))
+    each(lambda region, evil: core.row_publish(region, 0, *[1] * 11, evil(1), (), ()))
+    each(lambda region, evil: core.row_publish(region, 0, *[1] * 12, (), [(1, evil(1))]))
+    each(lambda region, evil: core.log_push(region, 0, 16, evil(1)))
+    each(lambda region, evil: core.log_drain(region, 0, 16, evil(0)))
+    each(lambda region, evil: core.ring_read(region, 0, 4, 64, evil(0)))
+    each(lambda region, evil: core.bell_wait(region, 0, [512], [evil(0)], 0, 1000))
+    each(lambda region, evil: core.bell_wait(region, 0, [512], [0], evil(0), 1000))
+    each(lambda region, evil: core.bell_wait(region, 0, [512], [0], 0, evil(1000)))
+    each(lambda region, evil: core.Kernel(region, 0, 4, [256], [evil(0)], 16, *NOTHING, 1).sweep(2))
+    each(lambda region, evil: core.Kernel(region, 0, 4, [256], [0], evil(16), *NOTHING, 1).sweep(2))
+
+
+def test_an_argument_that_releases_the_kernel_while_it_is_converted_harms_nothing(core: ModuleType) -> None:
+    arrays = [np.array(each, np.uint32) for each in ([0, 1, 2], [0, 1], [0, 2], [0, 1], [1])]
+    for call in (
+        lambda kernel, evil: kernel.touch([evil(0), 1]),
+        lambda kernel, evil: kernel.sweep(evil(2)),
+        lambda kernel, evil: kernel.settle(0, evil(2)),
+        lambda kernel, evil: kernel.settle(evil(0), 2),
+    ):
+        region = core.Region(bytearray(4096))
+        kernel = core.Kernel(region, 0, 8, [256], [0], 16, *arrays, 1)
+        with contextlib.suppress(ValueError, TypeError):
+            call(kernel, lambda value, kernel=kernel: Meddler(kernel.release, value))
+        kernel.release()
+        region.release()  # nobody uses it any more
+
+
+def test_a_sequence_that_is_longer_than_memory_is_refused(native: ModuleType) -> None:
+    region = native.Region(bytearray(4096))
+    kernel = native.Kernel(region, 0, 8, [256], [0], 16, *NOTHING, 1)
+    with pytest.raises(MemoryError):
+        kernel.touch(range(1 << 62))
+
+
+def test_what_is_made_is_not_made_again(native: ModuleType) -> None:
+    region = native.Region(bytearray(4096))
+    with pytest.raises(TypeError, match="made already"):
+        region.__init__(bytearray(8))
+    kernel = native.Kernel(region, 0, 8, [256], [0], 16, *NOTHING, 1)
+    with pytest.raises(TypeError, match="made already"):
+        kernel.__init__(region, 0, 8, [256], [0], 16, *NOTHING, 1)
+    kernel.release()
+    region.release()

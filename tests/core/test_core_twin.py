@@ -92,7 +92,8 @@ def operation(dice: random.Random) -> Operation:
         result = side.do(lambda s: getattr(s.region, f"store_{kind}")(offset, value))
         loaded = side.do(lambda s: getattr(s.region, f"load_{kind}")(offset))
         side.memory[:] = before  # a random word anywhere would only wreck versions and heads
-        return result, loaded
+        # where two things are wrong at once, which one is named first is not of the interface
+        return "refused" if isinstance(result, type) else result, loaded
 
     def copied(side: Side) -> Any:
         into = bytearray(b"\x55" * (CELL.size if n else 7))
@@ -175,7 +176,7 @@ NATIVE_MUTANTS: list[Change] = [
     ("kernel.c", "best = cost < best ? cost : best;", "best = cost;"),
     ("kernel.c", "if (edge >= k->bar_e6[cover])", "if (edge > k->bar_e6[cover])"),
     ("kernel.c", "if (!alone)", "if (0)"),
-    ("kernel.c", "best[n] = left < right ? left : right;", "best[n] = left;"),
+    ("kernel.c", "cheaper = left < right ? left : right;", "cheaper = right < left ? left : right;"),
     ("kernel.c", "edge[n] = pays[n] - best[a[n]] - best[b[n]];", "edge[n] = pays[n] - best[a[n]];"),
     ("kernel.c", "if (count > 2)", "if (count > 3)"),
     ("kernel.c", "k->near_at = cover + 1;", "k->near_at = cover;"),
@@ -184,6 +185,7 @@ NATIVE_MUTANTS: list[Change] = [
     ("kernel.c", "if (last[cover] == mark)", "if (0)"),
     ("py_kernel.c", "? edge + 1 : kernel->threshold_e6", "? edge : kernel->threshold_e6"),
     ("py_kernel.c", "if (bar > kernel->bar_e6[cover])", "if (1)"),
+    ("py_kernel.c", "if (edge > kernel->edge_e6[cover])", "if (0)"),
 ]
 TWIN_MUTANTS: list[Change] = [
     ("row.py", "version = region.load_u64(offset) + 1", "version = region.load_u64(offset) + 2"),
@@ -196,14 +198,15 @@ TWIN_MUTANTS: list[Change] = [
     ("ring.py", "if position > head or head - position >= capacity:", "if head - position >= capacity:"),
     ("region.py", "offset > self.size - length:", "offset > self.size:"),
     ("region.py", "if offset % align:", "if offset % min(align, 4):"),
-    ("kernel.py", "best[prop] = min([cost[claim] for claim in claims])", "best[prop] = max([cost[claim] for claim in claims])"),
+    ("kernel.py", "min([NO_QUOTE, *[cost[claim] for claim in claims]])", "cost[claims[-1]] if claims else NO_QUOTE"),
     ("kernel.py", "if look >= bar[cover]:", "if look > bar[cover]:"),
     ("kernel.py", "        found.sort()\n", ""),
     ("kernel.py", "np.minimum(left, right, out=self._best[:-1])", "np.copyto(self._best[:-1], left)"),
     ("kernel.py", "np.flatnonzero(lengths > 2).tolist()", "np.flatnonzero(lengths > 3).tolist()"),
     ("kernel.py", "self._near_at = turn[-1] + 1", "self._near_at = turn[-1]"),
-    ("kernel.py", "min(edge_e6 + 1, self._threshold)", "min(edge_e6, self._threshold)"),
+    ("kernel.py", "min(told + 1, self._threshold)", "min(told, self._threshold)"),
     ("kernel.py", "max(self._bar_at[cover], min", "(min"),
+    ("kernel.py", "told = min(edge_e6, self._edge_at[cover])", "told = edge_e6"),
     ("kernel.py", "self._tails[index], lost = gap.head, True", "lost = True"),
     ("kernel.py", "hits = self._edge[above] >= self._threshold", "hits = self._edge[above] > self._threshold"),
 ]  # fmt: skip
