@@ -30,6 +30,8 @@ _MS: Final = 1_000_000
 _NEAR_MOST: Final = 32
 _NEAR_LEAST: Final = 2
 _LATER: Final = 256
+#: In a market that never rests, one near-miss is told every so many turns.
+_BUSY_TURNS: Final = 64
 #: What the detector spins before it sleeps, and how long it sleeps at most: a third of the heartbeat's patience is far more.
 _SPIN_NS: Final = 20_000
 _SLEEP_NS: Final = 100 * _MS
@@ -75,6 +77,7 @@ class Detector:
         self._pushed: dict[tuple[int, ...], int] = {}
         self._near = _NEAR_MOST
         self._told = True
+        self._busy = 0  # turns in a row in which something had changed
         self._later: deque[tuple[int, int]] = deque(maxlen=_LATER)
         self._least_size: list[int] = []
         self._next_sweep = 0
@@ -92,7 +95,10 @@ class Detector:
         worked = self._drain()
         if stamp_ns() >= self._next_sweep:
             self._sweep_now()
-        return worked or self._tell_one()
+        self._busy = self._busy + 1 if worked else 0
+        if self._busy % _BUSY_TURNS:
+            return True
+        return self._tell_one() or worked
 
     def _sweep_now(self) -> None:
         self._next_sweep = stamp_ns() + self._sweep_ns

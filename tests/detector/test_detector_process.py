@@ -118,6 +118,36 @@ def test_near_misses_of_a_sweep_are_priced_one_a_turn_after_everything_else(scen
     assert not scene.detector.turn(), "what was told is not told again"
 
 
+def test_in_a_market_that_never_rests_near_misses_are_told_now_and_then(scene: Scene) -> None:
+    scene.quiet()
+    scene.detector._later.extend((index, -1) for index in range(2))
+    turns = 0
+    while scene.detector._later:
+        scene.change(B, 5_500, 5_500 + turns % 2)
+        assert scene.detector.turn()
+        turns += 1
+        assert turns < 300
+    assert turns >= 128
+
+
+def test_hits_are_looked_at_before_near_misses_of_the_same_drain(scene: Scene) -> None:
+    scene.quiet()
+    looked: list[int] = []
+    real = scene.detector._look
+
+    def look(index: int, edge: int) -> bool:
+        looked.append(edge)
+        return real(index, edge)
+
+    scene.detector._look = look  # type: ignore[method-assign]
+    scene.change(A, 4_600, 5_600)  # a hit across, and a little better on the other side without being one
+    scene.change(POLY, 5_400, 5_000)
+    scene.detector.turn()
+    assert looked
+    assert all(edge >= 5_000 for edge in looked), "a near-miss was priced while a hit waited"
+    assert scene.detector._later, "nothing but hits was found: the test proved nothing"
+
+
 def test_covers_without_a_price_come_again_but_fewer_at_a_time(scene: Scene) -> None:
     scene.quiet()
     for venue in Venue:
