@@ -15,6 +15,7 @@ import importlib
 import os
 import random
 import time
+from collections import deque
 from time import perf_counter_ns
 from types import ModuleType
 from typing import Any
@@ -104,9 +105,11 @@ def blocked_percent(instruments: int, seconds: float) -> tuple[float, float]:
         def work() -> None:
             detector, line = made.detector()
             detector.turn()
+            detector._later = deque()
             detector._near = instruments  # every near-miss is told once, before the measurement
             detector._next_sweep = 0
-            detector.turn()
+            while detector.turn():
+                pass
             while True:
                 worked = detector.turn()
                 line.add(Counter.TURNS)

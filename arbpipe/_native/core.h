@@ -126,7 +126,7 @@ struct kernel {
     int32_t *claim_a, *claim_b, *prop_a, *prop_b;
     uint32_t *wide_props, *wide_covers;
     uint32_t n_wide_props, n_wide_covers;
-    int32_t *snapshot; /* 2 · slots costs, and one NO_QUOTE */
+    int32_t *snapshot; /* 2 · slots costs, and what stands for a claim that is missing */
     /* what a change of a slot touches, in one run of words so that it costs one or two cache lines: how many words of
      * propositions; (proposition, claims n, n claims) …; then (cover, dollars, propositions n, n propositions) … */
     uint64_t *touch_ptr;

@@ -71,8 +71,10 @@ static bool reverse(struct csr *out, const struct csr *in, uint32_t rows, uint32
     return true;
 }
 
-/* The sweep's plan: the first two items of each row; rows with more are listed, and what is missing is the item `none`. */
-static bool plan(const struct csr *in, uint32_t rows, uint32_t none, int32_t **a, int32_t **b, uint32_t **wide, uint32_t *n_wide)
+/* The sweep's plan: the first two items of each row; rows with more are listed. `none` stands for a second that is missing,
+ * `empty` for a first. */
+static bool plan(const struct csr *in, uint32_t rows, uint32_t none, uint32_t empty, int32_t **a, int32_t **b, uint32_t **wide,
+                 uint32_t *n_wide)
 {
     *a = room(rows, sizeof **a);
     *b = room(rows, sizeof **b);
@@ -81,7 +83,7 @@ static bool plan(const struct csr *in, uint32_t rows, uint32_t none, int32_t **a
         return false;
     for (uint32_t row = 0; row < rows; row++) {
         uint32_t first = in->ptr[row], count = in->ptr[row + 1] - first;
-        (*a)[row] = (int32_t)(count > 0 ? in->items[first] : none);
+        (*a)[row] = (int32_t)(count > 0 ? in->items[first] : empty);
         (*b)[row] = (int32_t)(count > 1 ? in->items[first + 1] : none);
         if (count > 2)
             (*wide)[(*n_wide)++] = row;
@@ -175,7 +177,8 @@ bool kernel_make(struct kernel *k, const uint32_t *prop_ptr, const uint32_t *pro
         k->pays_e6[cover] = cover_k[cover] * ONE_DOLLAR_E6;
         k->edge_e6[cover] = k->bar_e6[cover] = INT64_MIN;
     }
-    k->snapshot[2 * k->slots] = NO_QUOTE; /* what a proposition without a second claim reads; no cover's leg costs 0 for it */
+    k->snapshot[2 * k->slots] = INT32_MAX;    /* what a proposition without a second claim reads */
+    k->snapshot[2 * k->slots + 1] = NO_QUOTE; /* and one without any */
     struct csr props_of_slot = {NULL, NULL}, covers_of_prop = {NULL, NULL};
     bool made = reverse(&props_of_slot, &k->claims_of_prop, props, k->slots, 1) &&
                 reverse(&covers_of_prop, &k->props_of_cover, covers, props, 0) &&
@@ -183,8 +186,8 @@ bool kernel_make(struct kernel *k, const uint32_t *prop_ptr, const uint32_t *pro
     csr_free(&props_of_slot);
     csr_free(&covers_of_prop);
     return made &&
-           plan(&k->claims_of_prop, props, 2 * k->slots, &k->claim_a, &k->claim_b, &k->wide_props, &k->n_wide_props) &&
-           plan(&k->props_of_cover, covers, props, &k->prop_a, &k->prop_b, &k->wide_covers, &k->n_wide_covers);
+           plan(&k->claims_of_prop, props, 2 * k->slots, 2 * k->slots + 1, &k->claim_a, &k->claim_b, &k->wide_props, &k->n_wide_props) &&
+           plan(&k->props_of_cover, covers, props, props, &k->prop_a, &k->prop_b, &k->wide_covers, &k->n_wide_covers);
 }
 
 void kernel_free(struct kernel *k)
@@ -227,7 +230,7 @@ static void refresh(struct kernel *k, uint32_t slot)
 {
     const uint32_t *word = k->touch + k->touch_ptr[slot], *end = word + 1 + word[0];
     for (word++; word < end; word += 2 + word[1]) {
-        int32_t best = NO_QUOTE;
+        int32_t best = word[1] ? INT32_MAX : NO_QUOTE;
         for (uint32_t n = 0; n < word[1]; n++) {
             int32_t cost = cost_of(k, word[2 + n]);
             best = cost < best ? cost : best;
@@ -314,8 +317,8 @@ CLONES static void cheapest(int32_t *restrict best, const int32_t *restrict cost
                             const int32_t *restrict b, uint32_t count)
 {
     for (uint32_t n = 0; n < count; n++) {
-        int32_t left = cost[a[n]], right = cost[b[n]], cheaper = left < right ? left : right;
-        best[n] = cheaper < NO_QUOTE ? cheaper : NO_QUOTE; /* no cost is above it; whoever stored one gets the same for it */
+        int32_t left = cost[a[n]], right = cost[b[n]];
+        best[n] = left < right ? left : right;
     }
 }
 
@@ -340,7 +343,7 @@ uint32_t kernel_sweep(struct kernel *k, uint32_t near)
     cheapest(k->best_e6, k->snapshot, k->claim_a, k->claim_b, k->props);
     for (uint32_t n = 0; n < k->n_wide_props; n++) {
         uint32_t prop = k->wide_props[n];
-        int32_t best = NO_QUOTE;
+        int32_t best = INT32_MAX;
         for (uint32_t i = k->claims_of_prop.ptr[prop]; i < k->claims_of_prop.ptr[prop + 1]; i++)
             if (k->snapshot[k->claims_of_prop.items[i]] < best)
                 best = k->snapshot[k->claims_of_prop.items[i]];

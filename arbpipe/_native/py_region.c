@@ -54,6 +54,12 @@ static bool out_of_range(PyObject *object)
 
 bool unsigned_of(PyObject *object, uint64_t most, uint64_t *value)
 {
+    if (PyLong_CheckExact(object)) { /* the usual case */
+        *value = PyLong_AsUnsignedLongLong(object);
+        if (*value <= most && (*value != (uint64_t)-1 || !PyErr_Occurred()))
+            return true;
+        PyErr_Clear(); /* below it is said in our words */
+    }
     PyObject *number = PyNumber_Index(object);
     if (!number)
         return false;
@@ -71,6 +77,12 @@ bool unsigned_of(PyObject *object, uint64_t most, uint64_t *value)
 
 bool signed_of(PyObject *object, int64_t least, int64_t most, int64_t *value)
 {
+    if (PyLong_CheckExact(object)) {
+        *value = PyLong_AsLongLong(object);
+        if (*value >= least && *value <= most && (*value != -1 || !PyErr_Occurred()))
+            return true;
+        PyErr_Clear();
+    }
     PyObject *number = PyNumber_Index(object);
     if (!number)
         return false;

@@ -89,7 +89,9 @@ class Kernel:
         self._costs = np.frombuffer(region._b, np.int32, 2 * slots, costs)
         self._cost = self._costs.data
         n_props, n_covers = len(claims[0]) - 1, len(k)
-        self._snapshot = np.full(2 * slots + 1, NO_QUOTE, np.int32)
+        # two more: what stands for a second claim that is missing, and for a first
+        self._snapshot = np.full(2 * slots + 2, NO_QUOTE, np.int32)
+        self._snapshot[2 * slots] = np.iinfo(np.int32).max
         self._best = np.full(n_props + 1, NO_QUOTE, np.int32)
         self._best[n_props] = 0  # the second leg of a cover that has one
         self._best_at = self._best.data
@@ -98,8 +100,8 @@ class Kernel:
         self._edge_at = self._edge.data
         self._bar = np.full(n_covers, _NEVER, np.int64)
         self._bar_at = self._bar.data
-        self._claim_a, self._claim_b, self._wide_props = _plan(*claims, 2 * slots)
-        self._prop_a, self._prop_b, self._wide_covers = _plan(*props, n_props)
+        self._claim_a, self._claim_b, self._wide_props = _plan(*claims, 2 * slots, 2 * slots + 1)
+        self._prop_a, self._prop_b, self._wide_covers = _plan(*props, n_props, n_props)
         self._legs = [np.empty(n_props, np.int32), np.empty(n_props, np.int32), np.empty(n_covers, np.int32)]
         self._hit = np.empty(n_covers, np.bool_)
         self._props_of_slot = _reverse(claims[0], claims[1] >> 1, slots)
@@ -169,7 +171,7 @@ class Kernel:
             if known is None:
                 known = self._learn(slot)
             for prop, claims in known[0]:
-                best[prop] = min([NO_QUOTE, *[cost[claim] for claim in claims]])
+                best[prop] = min([cost[claim] for claim in claims], default=NO_QUOTE)
             covers.update(known[1])
         found = []
         for cover, (pays, props) in covers.items():
@@ -207,14 +209,13 @@ class Kernel:
         self._alive()
         if not 0 <= near < 1 << 32:
             raise ValueError(f"{near!r} does not fit the word it is stored in")
-        np.copyto(self._snapshot[:-1], self._costs)
+        np.copyto(self._snapshot[:-2], self._costs)
         left, right, leg = self._legs
         np.take(self._snapshot, self._claim_a, out=left, mode="clip")  # mode "raise" buffers (shm.md 3.4)
         np.take(self._snapshot, self._claim_b, out=right, mode="clip")
         np.minimum(left, right, out=self._best[:-1])
-        np.minimum(self._best[:-1], NO_QUOTE, out=self._best[:-1])  # no cost is above it
         for prop in self._wide_props:
-            self._best[prop] = min(NO_QUOTE, self._snapshot[_row(*self._claims, prop)].min())
+            self._best[prop] = self._snapshot[_row(*self._claims, prop)].min()
         np.take(self._best, self._prop_a, out=leg, mode="clip")
         np.subtract(self._pays, leg, out=self._edge)
         np.take(self._best, self._prop_b, out=leg, mode="clip")
@@ -278,14 +279,15 @@ def _row(ptr: npt.NDArray[np.intp], items: npt.NDArray[np.intp], row: int) -> li
 
 
 def _plan(
-    ptr: npt.NDArray[np.intp], items: npt.NDArray[np.intp], none: int
+    ptr: npt.NDArray[np.intp], items: npt.NDArray[np.intp], none: int, empty: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], list[int]]:
-    """The first two items of each row, ``none`` where there are fewer, and the rows that have more."""
+    """The first two items of each row (``empty`` where there is none, ``none`` where there is no second), and the rows that
+    have more."""
     import numpy as np
 
     padded = np.append(items, [none, none])
     lengths = np.diff(ptr)
-    a = np.where(lengths > 0, padded[ptr[:-1]], none)
+    a = np.where(lengths > 0, padded[ptr[:-1]], empty)
     b = np.where(lengths > 1, padded[ptr[:-1] + 1], none)
     return a.astype(np.intp), b.astype(np.intp), np.flatnonzero(lengths > 2).tolist()
 
