@@ -15,7 +15,6 @@ import importlib
 import os
 import random
 import time
-from collections import deque
 from time import perf_counter_ns
 from types import ModuleType
 from typing import Any
@@ -104,12 +103,12 @@ def blocked_percent(instruments: int, seconds: float) -> tuple[float, float]:
 
         def work() -> None:
             detector, line = made.detector()
-            detector.turn()
-            detector._later = deque()
-            detector._near = instruments  # every near-miss is told once, before the measurement
-            detector._next_sweep = 0
-            while detector.turn():
-                pass
+            while True:  # every near-miss is told once, before the measurement
+                detector._next_sweep = 0
+                if not detector.turn():
+                    break
+                while detector.turn():
+                    pass
             while True:
                 worked = detector.turn()
                 line.add(Counter.TURNS)
@@ -118,10 +117,10 @@ def blocked_percent(instruments: int, seconds: float) -> tuple[float, float]:
                     detector.wait()
 
         with forked(work, cores()[1]) as pid:
-            sweeps_at = made.segment.section("processes").at(Role.DETECTOR) + PROCESS.offset(
-                "counters", int(Counter.SWEEPS)
-            )
-            while made.segment.region.load_u64(sweeps_at) < 5:
+            counters = made.segment.section("processes").at(Role.DETECTOR)
+            sweeps_at = counters + PROCESS.offset("counters", int(Counter.SWEEPS))
+            turns_at = counters + PROCESS.offset("counters", int(Counter.TURNS))
+            while made.segment.region.load_u64(turns_at) < 20:  # counted only once everything is told
                 made.beat()
                 time.sleep(0.1)
             began, used, swept = time.monotonic(), cpu_s(pid), made.segment.region.load_u64(sweeps_at)
