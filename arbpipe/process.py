@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -25,9 +23,6 @@ from arbpipe.shm.segment import Mode, Segment
 from arbpipe.shm.stats import ProcessLine, ProcessState
 
 __all__ = ["Process", "RunSpec", "encode_spec", "read_spec"]
-
-
-_LOOK_S: Final = 0.25
 
 
 class RunSpec(msgspec.Struct, frozen=True):
@@ -82,7 +77,6 @@ class Process:
         self.alerts = Alerts(Path(spec.state) / "alerts.log", spec.mode_name, role.label, self.line)
         self.clock = SegmentClock(self.segment)
         self._on_stop: list[Callable[[], None]] = []
-        self._looked_s = 0.0
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the supervisor, which stops us in order
 
@@ -112,12 +106,9 @@ class Process:
         """Told to stop, or orphaned.
 
         Raises:
-            SafetyRefused: another segment lies where ours was; looked at four times a second.
+            SafetyRefused: another segment lies where ours was.
         """
-        now = time.monotonic()
-        if now - self._looked_s > _LOOK_S:
-            self._looked_s = now
-            self.segment.check_in_place()
+        self.segment.check_in_place()
         return self.stop or self.orphaned()
 
     def close(self, state: ProcessState = ProcessState.HALT) -> None:

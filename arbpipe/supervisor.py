@@ -37,7 +37,6 @@ _BOOT_NS: Final = 10_000_000_000
 _FIRST_DELAY_S: Final = 0.05
 _MOST_DELAY_S: Final = 2.0
 _STABLE_S: Final = 5.0
-_LOOK_S: Final = 0.1
 _STOP_S: Final = {Role.EXECUTOR: 8.0}
 
 
@@ -77,7 +76,6 @@ class Supervisor:
         }
         self._log = open(Path(spec.state) / "processes.log", "ab")  # noqa: SIM115 - the children write to it
         self._children = {role: _Child(role) for role in roles}
-        self._looked = 0.0
 
     def __enter__(self) -> Supervisor:
         for child in self._children.values():
@@ -123,9 +121,7 @@ class Supervisor:
             SafetyRefused: another segment lies where ours was; a child started now would join somebody else's run.
         """
         now = time.monotonic()
-        if now - self._looked > _LOOK_S:
-            self._looked = now
-            self._segment.check_in_place()
+        self._segment.check_in_place()
         for child in self._children.values():
             if child.process is None:
                 if now >= child.due:

@@ -94,7 +94,7 @@ static bool plan(const struct csr *in, uint32_t rows, uint32_t none, uint32_t em
 /* What a change of each slot touches. Two passes: the first counts, the second fills. */
 static bool plan_touch(struct kernel *k, const struct csr *props_of_slot, const struct csr *covers_of_prop)
 {
-    uint32_t *last = room(k->covers, sizeof *last); /* 1 + the slot (twice counted) that named the cover last */
+    uint32_t *last = room(k->covers, sizeof *last); /* a mark per slot and pass: who named the cover last */
     k->touch_ptr = room((size_t)k->slots + 1, sizeof *k->touch_ptr);
     if (!last || !k->touch_ptr) {
         free(last);
@@ -186,18 +186,18 @@ bool kernel_make(struct kernel *k, const uint32_t *prop_ptr, const uint32_t *pro
     csr_free(&props_of_slot);
     csr_free(&covers_of_prop);
     return made &&
-           plan(&k->claims_of_prop, props, 2 * k->slots, 2 * k->slots + 1, &k->claim_a, &k->claim_b, &k->wide_props, &k->n_wide_props) &&
+           plan(&k->claims_of_prop, props, 2 * k->slots, 2 * k->slots + 1, &k->claim_a, &k->claim_b, &k->wide_props,
+                &k->n_wide_props) &&
            plan(&k->props_of_cover, covers, props, props, &k->prop_a, &k->prop_b, &k->wide_covers, &k->n_wide_covers);
 }
 
 void kernel_free(struct kernel *k)
 {
-    void *all[] = {k->claims_of_prop.ptr, k->claims_of_prop.items, k->props_of_cover.ptr, k->props_of_cover.items,
-                   k->touch_ptr,          k->touch,                k->pays_e6,            k->best_e6,
-                   k->edge_e6,            k->bar_e6,
-                   k->claim_a,            k->claim_b,              k->prop_a,             k->prop_b,
-                   k->wide_props,         k->wide_covers,          k->snapshot,           k->cover_stamp,
-                          k->found,                k->near_found,         k->drained};
+    void *all[] = {
+        k->claims_of_prop.ptr, k->claims_of_prop.items, k->props_of_cover.ptr, k->props_of_cover.items, k->touch_ptr, k->touch,
+        k->pays_e6, k->best_e6, k->edge_e6, k->bar_e6, k->claim_a, k->claim_b, k->prop_a, k->prop_b, k->wide_props,
+        k->wide_covers, k->snapshot, k->cover_stamp, k->found, k->near_found, k->drained,
+    };
     for (size_t n = 0; n < sizeof all / sizeof *all; n++)
         free(all[n]);
 }

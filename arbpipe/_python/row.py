@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from arbpipe._python.region import Region
-from arbpipe.shm.layout import CELL, DEPTH, HEAD_BYTES, LINE, NO_QUOTE, ROW
+from arbpipe.shm.layout import CELL, CORE_LAYOUT, DEPTH, ROW
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -25,7 +25,7 @@ _SIZE: Final = CELL.size
 _TRIES: Final = 64
 _FIELDS: Final = struct.Struct("<QIIqqqIIIHHII32i")
 #: What the two cores must agree on.
-LAYOUT: Final = (LINE, ROW.size, _CELL0, CELL.size, HEAD_BYTES, NO_QUOTE)
+LAYOUT: Final = CORE_LAYOUT
 if _FIELDS.size != CELL.size:
     raise AssertionError("the cell's struct does not have the cell's size")
 

@@ -12,30 +12,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from arbpipe.errors import EnvironmentRefused
-from arbpipe.shm.layout import CELL, HEAD_BYTES, LINE, NO_QUOTE, ROW
+from arbpipe.shm.layout import CORE_LAYOUT as _OURS
 
-_OURS: Final = (LINE, ROW.size, ROW.offset("cell0"), CELL.size, HEAD_BYTES, NO_QUOTE)
-_NATIVE: Final = "native"
-
-
-_NAMES: Final = (
+__all__ = [
+    "CORE",
     "LAYOUT",
-    "ROW_BUSY",
-    "Kernel",
-    "Overrun",
     "Region",
-    "bell_ring",
-    "bell_wait",
-    "log_drain",
+    "Overrun",
+    "Kernel",
+    "ROW_BUSY",
+    "row_read",
+    "row_fetch",
+    "row_write",
+    "row_publish",
     "log_push",
-    "pause",
+    "log_drain",
     "ring_push",
     "ring_read",
-    "row_fetch",
-    "row_publish",
-    "row_read",
-    "row_write",
-)
+    "bell_ring",
+    "bell_wait",
+    "pause",
+    "check_machine",
+    "is_native",
+]
+
+_NATIVE: Final = "native"
+#: What this module adds; everything else it exports is the chosen core's.
+_OWN: Final = ("CORE", "check_machine", "is_native")
+_NAMES: Final = tuple(name for name in __all__ if name not in _OWN)
 
 
 def _choose() -> tuple[str, str]:
@@ -81,28 +85,6 @@ if TYPE_CHECKING:
 else:
     _chosen = import_module("arbpipe._native" if CORE == _NATIVE else "arbpipe._python")
     globals().update({name: getattr(_chosen, name) for name in _NAMES})
-
-__all__ = [
-    "CORE",
-    "LAYOUT",
-    "Region",
-    "Overrun",
-    "Kernel",
-    "ROW_BUSY",
-    "row_read",
-    "row_fetch",
-    "row_write",
-    "row_publish",
-    "log_push",
-    "log_drain",
-    "ring_push",
-    "ring_read",
-    "bell_ring",
-    "bell_wait",
-    "pause",
-    "check_machine",
-    "is_native",
-]
 
 
 def is_native(core: str = CORE) -> bool:

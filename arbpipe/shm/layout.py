@@ -35,6 +35,7 @@ __all__ = [
     "CONNECTION",
     "ROW",
     "CELL",
+    "CORE_LAYOUT",
     "OPPORTUNITY",
     "LEG",
     "COVER_STAT",
@@ -207,6 +208,8 @@ ROW: Final = record(
     ("cell0", "u1", CELL.size),
     ("cell1", "u1", CELL.size),
 )
+#: What a core is built for; the native one carries its own, and is not used where they differ.
+CORE_LAYOUT: Final = (LINE, ROW.size, ROW.offset("cell0"), CELL.size, HEAD_BYTES, NO_QUOTE)
 LEG: Final = record(
     "leg",
     40,

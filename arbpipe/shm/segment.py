@@ -13,6 +13,7 @@ import mmap
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ __all__ = ["Mode", "Segment", "boot_id", "default_directory", "footprint"]
 
 _BYTE_ORDER: Final = 0x01020304
 _FILE: Final = "segment"
+_LOOK_S: Final = 0.1
 _NUMPY: Final = {"u8": "<u8", "i8": "<i8", "u4": "<u4", "i4": "<i4", "u2": "<u2", "u1": "u1"}
 _COUNT_FIELDS: Final = {
     "slots": "slots",
@@ -85,6 +87,7 @@ class Segment:
         self.sections, self.size = layout.layout_of(counts)
         self._mapping = mapping
         self._inode = inode
+        self._looked_s = 0.0
         self.region = core.Region(mapping)
         self._arrays: dict[str, npt.NDArray[Any]] = {}
 
@@ -236,11 +239,15 @@ class Segment:
         return (stat.st_dev, stat.st_ino) != self._inode
 
     def check_in_place(self) -> None:
-        """What we map must be what everybody else finds.
+        """What we map must be what everybody else finds; looked at ten times a second, however often it is asked.
 
         Raises:
             SafetyRefused: the file was replaced, removed or truncated since.
         """
+        now = time.monotonic()
+        if now - self._looked_s <= _LOOK_S:
+            return
+        self._looked_s = now
         if self.replaced():
             raise SafetyRefused(
                 f"the segment in {self.directory} was replaced or removed while pid {os.getpid()} used it: "

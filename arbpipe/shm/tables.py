@@ -182,19 +182,20 @@ class Quarantine:
 
     def __init__(self, segment: Segment, column: str | None = None) -> None:
         self._region = segment.region
-        self._place = segment.section("quarantine")
+        place = segment.section("quarantine")
+        self._columns = [place.at(number) for number in range(len(QUARANTINE_COLUMNS))]
         self._column = QUARANTINE_COLUMNS.index(column) if column else -1
 
     def set(self, slot: int, reason: QuarantineReason) -> None:
         """Set this writer's byte."""
         if self._column < 0:
             raise ValueError("this view of the quarantine has no column to write")
-        self._region.store_u8(self._place.at(self._column) + slot, reason)
+        self._region.store_u8(self._columns[self._column] + slot, reason)
 
     def reason(self, slot: int) -> QuarantineReason:
         """The first column's reason that is not NONE."""
-        for column in range(len(QUARANTINE_COLUMNS)):
-            value = self._region.load_u8(self._place.at(column) + slot)
+        for column in self._columns:
+            value = self._region.load_u8(column + slot)
             if value:
                 return QuarantineReason(value)
         return QuarantineReason.NONE
@@ -205,20 +206,19 @@ class VenueStates:
 
     def __init__(self, segment: Segment, column: str | None = None) -> None:
         self._region = segment.region
-        self._place = segment.section("venue_state")
+        place = segment.section("venue_state")
+        self._columns = [place.at(number) for number in range(len(VENUE_COLUMNS))]
         self._column = VENUE_COLUMNS.index(column) if column else -1
 
     def set(self, venue: Venue, state: VenueState) -> None:
         """Set this writer's word."""
         if self._column < 0:
             raise ValueError("this view of the venue states has no column to write")
-        self._region.store_u32(self._place.at(self._column) + LINE * venue, state)
+        self._region.store_u32(self._columns[self._column] + LINE * venue, state)
 
     def worst(self, venue: Venue) -> VenueState:
         """The greatest state over the columns."""
-        return VenueState(
-            max(self._region.load_u32(self._place.at(column) + LINE * venue) for column in range(len(VENUE_COLUMNS)))
-        )
+        return VenueState(max([self._region.load_u32(column + LINE * venue) for column in self._columns]))
 
 
 class BreakerView:

@@ -11,10 +11,10 @@ from typing import Final
 
 from arbpipe.clock import boottime_ns
 from arbpipe.identity import Venue
-from arbpipe.shm.layout import CONNECTION, LINE, PROCESS, QUARANTINE_COLUMNS, ROW, VENUE_COLUMNS, Role
-from arbpipe.shm.row import Reason, Row
+from arbpipe.shm.layout import CONNECTION, PROCESS, Role
+from arbpipe.shm.row import Reason, Row, RowReader
 from arbpipe.shm.segment import Segment
-from arbpipe.shm.tables import ConnectionState, VenueState
+from arbpipe.shm.tables import ConnectionState, Quarantine, VenueState, VenueStates
 
 __all__ = ["Freshness", "UsableRule"]
 
@@ -31,9 +31,7 @@ class Freshness:
 _EPOCH: Final = CONNECTION.offset("epoch")
 _CONFIRMED: Final = CONNECTION.offset("confirmed_ns")
 _LAG: Final = CONNECTION.offset("lag_ms")
-_ROW_CONFIRMED: Final = ROW.offset("confirmed_ns")
 _LIVE: Final = int(ConnectionState.LIVE)
-_TRADING: Final = int(VenueState.TRADING)
 _FEED_OF: Final = {Venue.KALSHI: Role.FEED_KALSHI, Venue.POLYMARKET: Role.FEED_POLYMARKET}
 
 
@@ -43,14 +41,11 @@ class UsableRule:
     def __init__(self, segment: Segment, limits: Freshness) -> None:
         self._region = segment.region
         self._limits = limits
-        # every word's place is worked out once: this is asked for each claim of each cover that is looked at
+        # asked for each claim of each cover that is looked at: a connection's four words share one look for their place
         self._connections = segment.section("connections")
-        self._rows = segment.section("rows")
-        quarantine, venues = segment.section("quarantine"), segment.section("venue_state")
-        self._quarantine = [quarantine.at(column) for column in range(len(QUARANTINE_COLUMNS))]
-        self._venues = {
-            venue: [venues.at(column) + LINE * venue for column in range(len(VENUE_COLUMNS))] for venue in Venue
-        }
+        self._rows = RowReader(segment)
+        self._quarantine = Quarantine(segment)
+        self._venues = VenueStates(segment)
         processes = segment.section("processes")
         self._heartbeats = {
             venue: processes.at(role) + PROCESS.offset("heartbeat_ns") for venue, role in _FEED_OF.items()
@@ -77,7 +72,7 @@ class UsableRule:
         epoch = region.load_u32(connection + _EPOCH)
         if row.epoch != epoch:
             return Reason.OLD_EPOCH, row.epoch, epoch
-        confirmed = max(region.load_i64(connection + _CONFIRMED), region.load_i64(self._rows.at(slot) + _ROW_CONFIRMED))
+        confirmed = max(region.load_i64(connection + _CONFIRMED), self._rows.confirmed_ns(slot))
         age = now_ns - confirmed
         if not confirmed or abs(age) > self._limits.max_confirm_age_ns:  # from the future: a clock jumped
             return Reason.NOT_CONFIRMED, age, self._limits.max_confirm_age_ns
@@ -88,12 +83,10 @@ class UsableRule:
         silent = boottime_ns() - beat_ns
         if not beat_ns or silent > self._limits.max_heartbeat_age_ns:
             return Reason.OWNER_DEAD, silent, self._limits.max_heartbeat_age_ns
-        for column in self._quarantine:
-            quarantine = region.load_u8(column + slot)
-            if quarantine:
-                return Reason.QUARANTINE, quarantine, 0
-        for word in self._venues[venue]:  # the worst column counts, and any but TRADING refuses
-            venue_state = region.load_u32(word)
-            if venue_state != _TRADING:
-                return Reason.VENUE_STATE, max(map(region.load_u32, self._venues[venue])), 0
+        quarantine = self._quarantine.reason(slot)
+        if quarantine:
+            return Reason.QUARANTINE, quarantine, 0
+        venue_state = self._venues.worst(venue)
+        if venue_state is not VenueState.TRADING:
+            return Reason.VENUE_STATE, venue_state, 0
         return Reason.NONE, 0, 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from plane_support import ROOT, SMALL
+from unbuilt import tree_without_a_build
 
 from arbpipe.errors import EnvironmentRefused, ExitCode
 from arbpipe.shm import core
@@ -28,12 +29,7 @@ def ask(wanted: str | None, root: Path = ROOT, script: str = ASK) -> tuple[str, 
 @pytest.fixture
 def without_a_build(tmp_path: Path) -> Path:
     """The package as it is where no compiler was: everything but the extension."""
-    for source in (ROOT / "arbpipe").rglob("*"):
-        if source.suffix in (".py", ".c", ".h", ".pyi"):
-            target = tmp_path / source.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(source)
-    return tmp_path
+    return tree_without_a_build(tmp_path)
 
 
 @pytest.mark.skipif(not BUILT, reason="the native core is not built here")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from system_support import ROOT, Box, instances, wait_for
+from system_support import Box, instances, wait_for
+from unbuilt import tree_without_a_build
 
 pytestmark = pytest.mark.system
 
@@ -237,12 +238,7 @@ def test_an_unknown_variable_under_our_prefix_stops_the_start_and_names_the_near
 
 def without_a_build(box: Box) -> str:
     """The package as it is where no compiler was, as a PYTHONPATH."""
-    tree = box.work / "tree"
-    for source in (ROOT / "arbpipe").rglob("*"):
-        if source.suffix in (".py", ".c", ".h", ".pyi"):
-            (tree / source.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-            (tree / source.relative_to(ROOT)).symlink_to(source)
-    return str(tree)
+    return str(tree_without_a_build(box.work / "tree"))
 
 
 def test_a_core_that_must_be_native_and_is_not_stops_the_start(box: Box, sample: Path) -> None:

@@ -23,6 +23,7 @@ _E2_TO_E6: Final = 10_000
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS cash (venue INTEGER PRIMARY KEY, e6 INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS orders (client_id TEXT PRIMARY KEY, venue INTEGER NOT NULL, outcome TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS orders_of_venue ON orders (venue);
 CREATE TABLE IF NOT EXISTS positions (venue INTEGER, uid TEXT, yes_e6 INTEGER, no_e6 INTEGER, PRIMARY KEY (venue, uid));
 CREATE TABLE IF NOT EXISTS taken (uid TEXT, side INTEGER, price_e4 INTEGER, size_e2 INTEGER NOT NULL,
     seen_e2 INTEGER NOT NULL, PRIMARY KEY (uid, side, price_e4));
