@@ -194,7 +194,13 @@ def live_gateways(
     tls = tls_context(config)
     wallet = polymarket_signer(config)
     return {
-        Venue.KALSHI: KalshiGateway(config.kalshi.rest, kalshi_signer(config), tls, ws_url=config.kalshi.ws),
+        Venue.KALSHI: KalshiGateway(
+            config.kalshi.rest,
+            kalshi_signer(config),
+            tls,
+            ws_url=config.kalshi.ws,
+            tickers=lambda: [each.native_id for each in listings().values() if each.venue is Venue.KALSHI],
+        ),
         Venue.POLYMARKET: PolymarketGateway(
             config.polymarket.clob,
             config.polymarket.data,

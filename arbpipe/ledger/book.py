@@ -17,7 +17,7 @@ from arbpipe.clock import wall_ns
 from arbpipe.identity import Side, Venue
 from arbpipe.ledger.records import AttemptRecord, Closing, IntentRecord, OpenAttempt, Usage
 from arbpipe.ledger.store import LedgerStore
-from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position
+from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position, TimeInForce
 
 __all__ = ["AttemptRecord", "Closing", "IntentRecord", "Ledger", "OpenAttempt", "Usage"]
 
@@ -390,6 +390,8 @@ def _plain(intent: IntentRecord) -> dict[str, Any]:
 
 def _insert_intent(db: sqlite3.Connection, attempt: str, intent: IntentRecord) -> None:
     order = intent.order
+    if order.time_in_force is not TimeInForce.IOC:
+        raise ValueError(f"intent {order.client_id} is {order.time_in_force.value}: the ledger keeps immediate-or-cancel only")
     db.execute(
         "INSERT INTO intents (client_id, attempt, leg, step, proposition, venue, uid, native_id, side, action, size_e2,"
         " price_e4, reserved_e6, created_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')",

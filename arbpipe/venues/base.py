@@ -13,7 +13,7 @@ from typing import Protocol
 
 from arbpipe.identity import Side, Venue
 
-__all__ = ["Action", "Fill", "Gateway", "Order", "Outcome", "OutcomeState", "Position"]
+__all__ = ["Action", "Fill", "Gateway", "Order", "Outcome", "OutcomeState", "Position", "TimeInForce"]
 
 
 class Action(Enum):
@@ -23,26 +23,36 @@ class Action(Enum):
     SELL = "sell"
 
 
+class TimeInForce(Enum):
+    """How long an order lives: what it cannot take at once is gone, it fills whole or not at all, or it rests."""
+
+    IOC = "immediate_or_cancel"
+    FOK = "fill_or_kill"
+    GTC = "good_till_canceled"
+
+
 class OutcomeState(Enum):
-    """What became of an order (design 9.5)."""
+    """What became of an order (design 9.5). ``RESTING``: it is in the book, and its fills so far are all that are stated."""
 
     FILLED = "filled"
     PARTIAL = "partial"
     NONE = "none"
     REJECTED = "rejected"
     UNKNOWN = "unknown"
+    RESTING = "resting"
 
     @property
     def settled(self) -> bool:
         """Whether nothing about this order can change any more."""
-        return self is not OutcomeState.UNKNOWN
+        return self not in (OutcomeState.UNKNOWN, OutcomeState.RESTING)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An immediate-or-cancel order for contracts of one side, limited in that side's own price.
+    """An order for contracts of one side, limited in that side's own price. The executor's are all immediate-or-cancel,
+    and the ledger keeps no others.
 
-    ``reduce_only``: it may only lower a position that is held. ``size_e2`` contracts, ``price_e4`` the worst price.
+    ``reduce_only``: it may only lower a position that is held (immediate-or-cancel only). ``size_e2`` contracts, ``price_e4`` the worst price.
     ``created_ms``: when the intent was made (CLOCK_REALTIME); stored with it, so that what a venue computes from it (an order
     hash) is the same after a restart.
     """
@@ -57,6 +67,7 @@ class Order:
     price_e4: int
     reduce_only: bool = False
     created_ms: int = 0
+    time_in_force: TimeInForce = TimeInForce.IOC
 
 
 @dataclass(frozen=True, slots=True)

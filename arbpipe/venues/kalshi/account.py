@@ -41,7 +41,8 @@ _SECOND_NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class KalshiPatience:
-    """How long the gateway waits, in seconds; ``fresh_ms`` by the venue's clock."""
+    """How long the gateway waits, in seconds; ``fresh_ms`` by the venue's clock. ``warm`` connections are kept open by a
+    question each ``warm_s``."""
 
     order_s: float = 2.0
     read_s: float = 2.0
@@ -51,6 +52,8 @@ class KalshiPatience:
     between_s: float = 0.5
     apart_s: float = 1.0
     fresh_ms: int = 1_000
+    warm: int = 2
+    warm_s: float = 20.0
 
 
 class KalshiAccount:
@@ -86,16 +89,20 @@ class KalshiAccount:
 
     # -- orders and their fills --------------------------------------------------------------------------------------
 
-    async def filled(self, order: Order, order_id: str, filled_e6: int, *, sent_here: bool) -> Outcome:
-        """The outcome of a finished order that filled so much: its fills, which may lag behind (kalshi.md 3.4).
+    async def filled(
+        self, order: Order, order_id: str, filled_e6: int, *, sent_here: bool, resting: bool = False
+    ) -> Outcome:
+        """The outcome of an order that filled so much: its fills, which may lag behind (kalshi.md 3.4).
 
-        ``sent_here``: this process sent it, so its fills came after :meth:`seed`, whatever the clocks say.
+        ``sent_here``: this process sent it, so its fills came after :meth:`seed`, whatever the clocks say. ``resting``: what
+        did not fill is in the book; otherwise the order is over.
         """
         size = order.size_e2 * _E2_TO_E6
         if not 0 <= filled_e6 <= size:
             return unknown(f"order {order_id} says {filled_e6 / 1e6} filled of {size / 1e6}")
         if not filled_e6:
-            return Outcome(OutcomeState.NONE, (), "nothing to hit within the limit")
+            state = OutcomeState.RESTING if resting else OutcomeState.NONE
+            return Outcome(state, (), "" if resting else "nothing to hit within the limit")
         deadline = stamp_ns() + int(self._patience.fills_s * _SECOND_NS)
         pause, seen, trouble = _FIRST_RETRY_S, 0, ""
         names = (order.client_id, order_id)
@@ -108,7 +115,7 @@ class KalshiAccount:
                     if not sent_here:
                         await self._learn(order, fills)
                     state = OutcomeState.FILLED if filled_e6 == size else OutcomeState.PARTIAL
-                    return Outcome(state, self._net.apply(order, fills))
+                    return Outcome(OutcomeState.RESTING if resting else state, self._net.apply(order, fills))
                 trouble = ""
             except ArbpipeError as error:
                 trouble = f" ({error})"

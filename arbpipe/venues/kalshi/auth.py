@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -19,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from arbpipe.clock import wall_ns
 from arbpipe.errors import EnvironmentRefused
 
-__all__ = ["KalshiSigner", "wall_ms"]
+__all__ = ["PREPARED_MS", "KalshiSigner", "wall_ms"]
+
+#: How old a signature that was made ahead may be when it is sent; 5 s off are accepted (kalshi.md section 1).
+PREPARED_MS: Final = 1_500
 
 
 def wall_ms() -> int:
@@ -30,7 +34,7 @@ def wall_ms() -> int:
 class KalshiSigner:
     """One API key. The private key stays inside: it is in no ``repr``, no message and no log."""
 
-    __slots__ = ("_key", "_key_id")
+    __slots__ = ("_key", "_key_id", "_prepared")
 
     def __init__(self, key_id: str, pem: bytes) -> None:
         """``pem``: an unencrypted private key, RSA or Ed25519.
@@ -51,6 +55,7 @@ class KalshiSigner:
             raise EnvironmentRefused("the Kalshi private key is neither RSA nor Ed25519: generate one of these")
         self._key_id = key_id
         self._key = key
+        self._prepared: dict[tuple[str, str], tuple[int, dict[str, str]]] = {}
 
     @classmethod
     def from_file(cls, key_id: str, path: Path) -> KalshiSigner:
@@ -81,13 +86,28 @@ class KalshiSigner:
     def __reduce__(self) -> str:
         raise TypeError("a KalshiSigner is not copied out of its process: make one where it is needed")
 
+    def prepare(self, method: str, path: str, now_ms: int | None = None) -> None:
+        """Sign a request of this method and path ahead. An RSA signature takes most of a millisecond, so it is made each
+        second and used until it is :data:`PREPARED_MS` old; Ed25519 is signed as it is sent."""
+        if isinstance(self._key, RSAPrivateKey):
+            stamp = wall_ms() if now_ms is None else now_ms
+            key = method.upper(), path.partition("?")[0]
+            self._prepared[key] = stamp, self._sign(*key, stamp)
+
     def headers(self, method: str, path: str, now_ms: int | None = None) -> dict[str, str]:
-        """The three headers of one request, signed now; the venue refuses stamps much older than 5 s.
+        """The three headers of one request, signed now or a moment ago; the venue refuses stamps much older than 5 s.
 
         ``path``: from the host's root (``/trade-api/v2/…``); a query is cut off, as the venue does. ``now_ms``: wall clock.
         """
         stamp = wall_ms() if now_ms is None else now_ms
-        message = f"{stamp}{method.upper()}{path.partition('?')[0]}".encode()
+        key = method.upper(), path.partition("?")[0]
+        prepared = self._prepared.get(key)
+        if prepared is not None and 0 <= stamp - prepared[0] <= PREPARED_MS:
+            return dict(prepared[1])
+        return self._sign(*key, stamp)
+
+    def _sign(self, method: str, path: str, stamp: int) -> dict[str, str]:
+        message = f"{stamp}{method}{path}".encode()
         if isinstance(self._key, Ed25519PrivateKey):
             signature = self._key.sign(message)
         else:

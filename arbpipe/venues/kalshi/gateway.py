@@ -1,65 +1,48 @@
-"""Orders at Kalshi: placed, looked up, and stated in the venue's own figures (kalshi.md 3.4 … 3.7).
+"""Orders at Kalshi: placed, cancelled, looked up, and stated in the venue's own figures (kalshi.md 3.4 … 3.7).
 
-One order is one signed request, never repeated. What its answer leaves open is UNKNOWN (F40); only the venue's own evidence,
-two full listings without the order at two freshness stamps after it was sent, makes an absent order NONE. Orders are only
-ever immediate-or-cancel, and nothing here cancels anything.
+One order is one signed request, never repeated. What its answer leaves open is UNKNOWN (F40), and so is a client id that the
+venue says exists (F41): both are looked up. Cancelled is only ever one order by its id and its market, never all.
 """
 
 from __future__ import annotations
 
-import re
+import asyncio
 import ssl
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
-from msgspec import Struct
 
-from arbpipe.clock import stamp_ns
-from arbpipe.errors import ArbpipeError, EnvironmentRefused
-from arbpipe.fixedpoint import ONE_DOLLAR_E4, FixedPointError, format_price, format_size, parse_qty_e6
-from arbpipe.identity import Side, Venue
-from arbpipe.venues.base import Order, Outcome, OutcomeState, Position
+from arbpipe.errors import EnvironmentRefused
+from arbpipe.fixedpoint import FixedPointError, parse_qty_e6
+from arbpipe.identity import Venue
+from arbpipe.venues.base import Order, Outcome, OutcomeState, Position, TimeInForce
 from arbpipe.venues.kalshi.account import KalshiAccount, KalshiPatience, unknown
 from arbpipe.venues.kalshi.auth import KalshiSigner, wall_ms
-from arbpipe.venues.kalshi.budget import WriteBudget
-from arbpipe.venues.kalshi.netting import buys_yes
-from arbpipe.venues.kalshi.outcomes import ALREADY_EXISTS, refusal
+from arbpipe.venues.kalshi.budget import CANCEL_COST, READ_COST, WRITE_COST, Bucket, WriteBudget
+from arbpipe.venues.kalshi.lookup import Fence, Lookup
+from arbpipe.venues.kalshi.orders import (
+    BATCH_PATH,
+    ORDERS_PATH,
+    BatchAnswer,
+    BatchEntry,
+    Cancelled,
+    batch_body,
+    batch_cancel_body,
+    fence_body,
+    order_body,
+    order_refusal,
+)
+from arbpipe.venues.kalshi.outcomes import ALREADY_EXISTS, INACTIVE, entry_refusal, refusal
 from arbpipe.venues.kalshi.private import KalshiPrivate
-from arbpipe.venues.kalshi.rest import CreatedOrder, KalshiRest, Limits, NoAnswer, NotConnected, VenueRefused
+from arbpipe.venues.kalshi.rest import Answer, CreatedOrder, KalshiRest, Limits, NoAnswer, NotConnected, VenueRefused
+from arbpipe.venues.kalshi.upkeep import Shards, Upkeep
 from arbpipe.venues.news import News
 
 __all__ = ["KalshiGateway", "KalshiPatience"]
 
-_CLIENT_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_TERMINAL: Final = frozenset({"executed", "canceled"})
-_SECOND_NS: Final = 1_000_000_000
 
-
-class _NewOrder(Struct, frozen=True, omit_defaults=True):
-    """The body of ``POST /portfolio/events/orders``; every number in it is a string (kalshi.md 3.4)."""
-
-    ticker: str
-    client_order_id: str
-    side: str
-    count: str
-    price: str
-    # no default: it must be written
-    time_in_force: str
-    self_trade_prevention_type: str
-    reduce_only: bool = False
-    exchange_index: int | None = None
-
-
-@dataclass(slots=True)
-class _Sent:
-    """When an order may have been on its way, by our wall clock, and the first evidence that it is not there."""
-
-    first_ms: int | None
-    last_ms: int
-    absent_ns: int = 0
-    absent_as_of_us: int = 0
+def _rejected(why: str) -> Outcome:
+    return Outcome(OutcomeState.REJECTED, (), f"not sent: {why}")
 
 
 class KalshiGateway:
@@ -74,34 +57,44 @@ class KalshiGateway:
         tls: ssl.SSLContext | None,
         *,
         ws_url: str = "",
-        shard_of: Callable[[int], int | None] | None = None,
+        tickers: Callable[[], Collection[str]] = tuple,
         now_ms: Callable[[], int] = wall_ms,
         patience: KalshiPatience | None = None,
     ) -> None:
-        """``ws_url``: the private stream; without it nobody tells any news. ``shard_of``: the exchange index of an
-        instrument's uid where it is known; without it the venue routes by ticker. ``now_ms``: wall clock, for signatures and
+        """``ws_url``: the private stream; without it nobody tells any news. ``tickers``: the markets that may be traded,
+        whose shards are learned before they are needed; others the venue routes. ``now_ms``: wall clock, for signatures and
         for when an order was sent.
 
         Raises:
             EnvironmentRefused: ``rest_url`` is no address.
         """
         self._rest = KalshiRest(rest_url, signer, tls, now_ms=now_ms)
-        self._shard_of = shard_of
         self._now_ms = now_ms
         self._patience = patience or KalshiPatience()
         self._budget: WriteBudget | None = None
         self._news = News()
         self._account = KalshiAccount(self._rest, self._patience, self._news)
+        self._lookup = Lookup(self._account, self._news, self._patience, now_ms, self._fence)
         self._signer = signer
         self._tls = tls
         self._ws_url = ws_url
+        self.shards = Shards(self._rest, tickers, timeout_s=self._patience.read_s)
+        self._upkeep = Upkeep(
+            self._rest,
+            signer,
+            self.shards,
+            now_ms=now_ms,
+            connections=self._patience.warm,
+            every_s=self._patience.warm_s,
+            timeout_s=self._patience.read_s,
+        )
         self.stream: KalshiPrivate | None = None
-        self._sent: dict[str, _Sent] = {}
+        self._resting: dict[str, str] = {}  # client id → the venue's id, of orders that rest
 
     # -- connection --------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect, check the key, read the write budget and the positions that netting starts from.
+        """Connect, check the key, read the rate limits, the shards, and the positions that netting starts from.
 
         Raises:
             EnvironmentRefused: the venue refuses the key (401, 403).
@@ -109,16 +102,17 @@ class KalshiGateway:
         """
         await self._rest.start()
         try:
-            wait = self._patience.read_s
-            status = await self._rest.ask("GET", "/exchange/status", timeout_s=wait)
+            status = await self._rest.ask("GET", "/exchange/status", timeout_s=self._patience.read_s)
             if status.status != 200:
                 raise VenueRefused(f"kalshi's exchange status is HTTP {status.status}: wait until it is up again")
             limits = await self._signed("/account/limits", Limits)
             try:
                 self._budget = WriteBudget(limits.write.refill_rate, limits.write.bucket_capacity)
+                self._rest.reads = Bucket(limits.read.refill_rate, limits.read.bucket_capacity, least=READ_COST)
             except ValueError as error:
                 raise VenueRefused(f"kalshi's account limits cannot be right: {error}") from None
             await self._account.seed()
+            await self._upkeep.begin()
             if self._ws_url:
                 self.stream = KalshiPrivate(self._ws_url, self._signer, self._tls, self._news.tell, now_ms=self._now_ms)
                 self.stream.start()
@@ -142,6 +136,7 @@ class KalshiGateway:
 
     async def close(self) -> None:
         """Let go of the connections; nothing is cancelled."""
+        await self._upkeep.end()
         stream, self.stream = self.stream, None
         if stream is not None:
             await stream.stop()
@@ -151,138 +146,237 @@ class KalshiGateway:
 
     async def place(self, order: Order) -> Outcome:
         """Send an order once, signed on sending; see :class:`~arbpipe.venues.base.Gateway`."""
-        wrong = self._refuse(order)
+        wrong = order_refusal(order)
         if wrong:
-            return Outcome(OutcomeState.REJECTED, (), f"not sent: {wrong}")
-        if self._budget is None:
-            return Outcome(OutcomeState.REJECTED, (), "not sent: the gateway is not open")
-        if not await self._may_send(self._budget, order):
-            return Outcome(OutcomeState.REJECTED, (), "not sent: rate budget")
-        body = self.body(order)
-        now = self._now_ms()
-        sent = self._sent.setdefault(order.client_id, _Sent(now, now))
-        sent.absent_ns = 0
+            return _rejected(wrong)
+        budget = self._budget
+        if budget is None:
+            return _rejected("the gateway is not open")
+        shard = self.shards.of(order.native_id)
+        if order.reduce_only:
+            may = await budget.wait(shard, self._patience.budget_s)
+        else:
+            may = budget.take(shard, lowers_risk=False)
+        if not may:
+            return _rejected("rate budget")
+        body = order_body(order, shard, reduce_only=self._reduces(order))
+        sent = self._lookup.sending(order)
         self._news.asked(order.client_id)
         try:
-            answer = await self._rest.ask(
-                "POST", "/portfolio/events/orders", body=body, timeout_s=self._patience.order_s
-            )
+            answer = await self._rest.ask("POST", ORDERS_PATH, body=body, timeout_s=self._patience.order_s)
         except NotConnected as error:
-            return self._settled(order, Outcome(OutcomeState.REJECTED, (), f"not sent: {error}"))
+            return self._lookup.done(order, _rejected(str(error)))
         except NoAnswer as error:
-            return Outcome(OutcomeState.UNKNOWN, (), str(error))
+            return unknown(str(error))
         finally:
             sent.last_ms = self._now_ms()
         if answer.status in (200, 201):
-            return self._settled(order, await self._accepted(order, answer.body))
-        state, error_body = refusal(answer.status, answer.body)
+            return self._lookup.done(order, await self._accepted(order, answer.body))
+        state, said = refusal(answer.status, answer.body)
         if answer.status == 429:
-            self._budget.empty()
-        if error_body.code == ALREADY_EXISTS:
-            return await self._lookup(order, exists=True)
-        return self._settled(order, Outcome(state, (), f"HTTP {answer.status}: {error_body}"))
+            budget.empty(shard)
+        if said.code == ALREADY_EXISTS:
+            return await self._lookup.find(order, exists=True)
+        return self._lookup.done(order, Outcome(state, (), f"HTTP {answer.status}: {said}"))
 
-    def _refuse(self, order: Order) -> str:
-        if order.venue is not Venue.KALSHI:
-            return f"the order is for {order.venue.label}"
-        if not _CLIENT_ID.fullmatch(order.client_id):
-            return f"client id {order.client_id[:80]!r} is not 1 … 64 of A-Z a-z 0-9 _ -"
-        if not 0 < order.price_e4 < ONE_DOLLAR_E4:
-            return f"price {order.price_e4}/10000 is not inside 0 … 1 dollar"
-        if order.size_e2 <= 0:
-            return f"size {order.size_e2}/100 is not positive"
-        return "" if order.native_id else "the order names no ticker"
-
-    async def _may_send(self, budget: WriteBudget, order: Order) -> bool:
-        if order.reduce_only:
-            return await budget.wait(self._patience.budget_s)
-        return budget.take(lowers_risk=False)
-
-    def body(self, order: Order) -> bytes:
-        """The request of an order: on the YES book, bid buys YES, ask sells it, which is buying NO at 1 − price."""
-        shard = self._shard_of(order.uid) if self._shard_of is not None else None
-        price = order.price_e4 if order.side is Side.YES else ONE_DOLLAR_E4 - order.price_e4
-        return msgspec.json.encode(
-            _NewOrder(
-                ticker=order.native_id,
-                client_order_id=order.client_id,
-                side="bid" if buys_yes(order.side, order.action) else "ask",
-                count=format_size(order.size_e2),
-                price=format_price(price),
-                time_in_force="immediate_or_cancel",
-                self_trade_prevention_type="taker_at_cross",
-                # what was netted against another lot is not there to be reduced: selling it is buying the other side back
-                reduce_only=order.reduce_only and self._account.holds(order),
-                exchange_index=shard,
-            )
-        )
-
-    def _settled(self, order: Order, outcome: Outcome) -> Outcome:
-        if outcome.state.settled:
-            self._sent.pop(order.client_id, None)
-        return outcome
+    def _reduces(self, order: Order) -> bool:
+        # what was netted against another lot is not there to be reduced: selling it is buying the other side back
+        return order.reduce_only and self._account.holds(order)
 
     async def _accepted(self, order: Order, body: bytes) -> Outcome:
         """The venue took the order: what it filled, in its own figures."""
         try:
             made = msgspec.json.decode(body, type=CreatedOrder)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return unknown(f"the answer to the order cannot be read: {error}")
+        return await self._made(order, made)
+
+    async def _made(self, order: Order, made: CreatedOrder) -> Outcome:
+        try:
             filled, left = parse_qty_e6(made.fill_count), parse_qty_e6(made.remaining_count)
-        except (msgspec.MsgspecError, UnicodeDecodeError, FixedPointError) as error:
+        except FixedPointError as error:
             return unknown(f"the answer to the order cannot be read: {error}")
         if made.client_order_id not in (None, "", order.client_id):
             return unknown(f"the answer is about client id {made.client_order_id!r}, not {order.client_id}")
+        if left and order.time_in_force is not TimeInForce.GTC:
+            return unknown(
+                f"order {made.order_id} left {left / 1e6} resting although it was {order.time_in_force.value}"
+            )
         if left:
-            return unknown(f"order {made.order_id} left {left / 1e6} resting although it was immediate-or-cancel")
-        return await self._account.filled(order, made.order_id, filled, sent_here=True)
+            self._resting[order.client_id] = made.order_id
+        return await self._account.filled(order, made.order_id, filled, sent_here=True, resting=left > 0)
+
+    async def place_batch(self, orders: Sequence[Order]) -> tuple[Outcome, ...]:
+        """Send several orders in one request; an outcome for each, in their order. Not atomic: each stands for itself.
+
+        A batch that does not fit into the rate budget is not sent at all.
+        """
+        outcomes = {at: _rejected(wrong) for at, order in enumerate(orders) if (wrong := order_refusal(order))}
+        going = [(at, order) for at, order in enumerate(orders) if at not in outcomes]
+        cost = WRITE_COST * len(going)
+        if self._budget is None or not self._budget.take(
+            0, lowers_risk=all(o.reduce_only for _, o in going), cost=cost
+        ):
+            why = "the gateway is not open" if self._budget is None else f"rate budget for a batch of {len(going)}"
+            outcomes.update((at, _rejected(why)) for at, _ in going)
+        elif going:
+            answers = await self._send_batch(self._budget, [order for _, order in going])
+            outcomes.update((at, outcome) for (at, _), outcome in zip(going, answers, strict=True))
+        return tuple(outcomes[at] for at in range(len(orders)))
+
+    async def _send_batch(self, budget: WriteBudget, orders: Sequence[Order]) -> list[Outcome]:
+        body = batch_body([(order, self.shards.of(order.native_id), self._reduces(order)) for order in orders])
+        sent = [self._lookup.sending(order) for order in orders]
+        self._news.asked(*(order.client_id for order in orders))
+        try:
+            answer = await self._rest.ask("POST", BATCH_PATH, body=body, timeout_s=self._patience.order_s)
+        except NotConnected as error:
+            return [self._lookup.done(order, _rejected(str(error))) for order in orders]
+        except NoAnswer as error:
+            return [unknown(str(error)) for _ in orders]
+        finally:
+            for each in sent:
+                each.last_ms = self._now_ms()
+        if answer.status not in (200, 201):
+            state, said = refusal(answer.status, answer.body)
+            if answer.status == 429:
+                budget.empty(0)
+            why = f"HTTP {answer.status}: {said}"
+            if said.code == ALREADY_EXISTS:
+                state = OutcomeState.UNKNOWN  # of which of them, it does not say
+            return [self._lookup.done(order, Outcome(state, (), why)) for order in orders]
+        entries = _entries(answer)
+        if len(entries) != len(orders):
+            return [unknown(f"a batch of {len(orders)} was answered with {len(entries)} entries") for _ in orders]
+        return list(await asyncio.gather(*map(self._entry, orders, entries)))
+
+    async def _entry(self, order: Order, entry: BatchEntry) -> Outcome:
+        """One order's part of a batch's answer."""
+        if entry.error is not None:
+            state = entry_refusal(entry.error.code)
+            if entry.error.code == ALREADY_EXISTS:
+                return await self._lookup.find(order, exists=True)
+            why = f"in the batch: {entry.error.code or 'no code'} {entry.error.message} {entry.error.details}".rstrip()
+            return self._lookup.done(order, Outcome(state, (), why))
+        if entry.order_id is None or entry.fill_count is None or entry.remaining_count is None:
+            return unknown("the batch's answer says neither what was filled nor why not")
+        made = CreatedOrder(entry.order_id, entry.fill_count, entry.remaining_count, entry.client_order_id)
+        return self._lookup.done(order, await self._made(order, made))
+
+    # -- cancelling --------------------------------------------------------------------------------------------------
+
+    async def cancel(self, order: Order) -> Outcome:
+        """Take what rests of one of our orders out of the book, and say what it filled until then.
+
+        That there was nothing to cancel (404) never says that nothing was filled (F50): then it is looked up.
+        """
+        order_id = self._resting.get(order.client_id)
+        if order_id is None:
+            found = await self.lookup(order)
+            order_id = self._resting.get(order.client_id)
+            if order_id is None:
+                return found
+        shard = self.shards.of(order.native_id)
+        if self._budget is None or not await self._budget.wait(shard, self._patience.budget_s, CANCEL_COST):
+            return unknown("not cancelled: the gateway is not open, or the rate budget is used up")
+        query: dict[str, str | int] = {"market_ticker": order.native_id, "subaccount": 0}
+        if shard is not None:
+            query["exchange_index"] = shard
+        self._news.asked(order.client_id)
+        try:
+            answer = await self._rest.ask(
+                "DELETE", f"{ORDERS_PATH}/{order_id}", query, timeout_s=self._patience.order_s
+            )
+        except NoAnswer:
+            return await self.lookup(order)
+        if answer.status == 429:
+            self._budget.empty(shard)
+        if answer.status != 200:
+            return await self.lookup(order)
+        try:
+            done = msgspec.json.decode(answer.body, type=Cancelled)
+            reduced = parse_qty_e6(done.reduced_by)
+        except (msgspec.MsgspecError, UnicodeDecodeError, FixedPointError):
+            return await self.lookup(order)
+        return await self._cancelled(order, order_id, reduced)
+
+    async def _cancelled(self, order: Order, order_id: str, reduced_e6: int) -> Outcome:
+        filled = order.size_e2 * 10_000 - reduced_e6
+        outcome = await self._account.filled(order, order_id, filled, sent_here=True)
+        if outcome.state.settled:
+            self._resting.pop(order.client_id, None)
+        return self._lookup.done(order, outcome)
+
+    async def cancel_batch(self, orders: Sequence[Order]) -> tuple[Outcome, ...]:
+        """Cancel these orders, each by its id, in one request; an outcome for each. One whose cancellation is not confirmed
+        is looked up; one that we do not know to rest is only looked up."""
+        resting = [(order, self._resting[order.client_id]) for order in orders if order.client_id in self._resting]
+        entries: dict[str, BatchEntry] = {}
+        cost = CANCEL_COST * len(resting)
+        if resting and self._budget is not None and await self._budget.wait(0, self._patience.budget_s, cost):
+            names = [(name, order.native_id, self.shards.of(order.native_id)) for order, name in resting]
+            try:
+                answer = await self._rest.ask(
+                    "DELETE", BATCH_PATH, body=batch_cancel_body(names), timeout_s=self._patience.order_s
+                )
+                if answer.status == 200:
+                    entries = {entry.order_id: entry for entry in _entries(answer) if entry.order_id is not None}
+            except NoAnswer:
+                pass
+
+        async def ended(order: Order) -> Outcome:
+            name = self._resting.get(order.client_id, "")
+            entry = entries.get(name)
+            if entry is None or entry.error is not None or entry.reduced_by is None:
+                return await self.lookup(order)
+            try:
+                return await self._cancelled(order, name, parse_qty_e6(entry.reduced_by))
+            except FixedPointError:
+                return await self.lookup(order)
+
+        return tuple(await asyncio.gather(*map(ended, orders)))
 
     # -- looking up --------------------------------------------------------------------------------------------------
 
     async def lookup(self, order: Order) -> Outcome:
-        """What became of an order, by the venue's listings; bounded, UNKNOWN where they do not decide."""
-        return await self._lookup(order, exists=False)
+        """What became of an order, by the venue's listings; bounded, UNKNOWN where they do not decide. An order that is not
+        listed is NONE only after its client id was used up, so that it cannot arrive later."""
+        outcome = await self._lookup.find(order, exists=order.client_id in self._resting)
+        if outcome.state is OutcomeState.RESTING:
+            found = await self._account.find(order, None)
+            if found is not None:
+                self._resting[order.client_id] = found.order_id
+        elif outcome.state.settled:
+            self._resting.pop(order.client_id, None)
+        return outcome
 
-    async def _lookup(self, order: Order, *, exists: bool) -> Outcome:
-        """``exists``: the venue said that the order is there, so its absence from a listing is only lag."""
-        # not sent by this process: it was sent before now, if at all
-        sent = self._sent.setdefault(order.client_id, _Sent(None, self._now_ms()))
-        deadline = stamp_ns() + int(self._patience.lookup_s * _SECOND_NS)
-        while True:
-            self._news.asked(order.client_id)
+    async def _fence(self, order: Order) -> tuple[Fence, str]:
+        """Use up an order's client id with one that fills nothing; what the venue answered."""
+        shard = self.shards.of(order.native_id)
+        if self._budget is None or not self._budget.take(shard, lowers_risk=True):
+            return Fence.OPEN, "its client id could not be used up (rate budget)"
+        try:
+            answer = await self._rest.ask(
+                "POST", ORDERS_PATH, body=fence_body(order, shard), timeout_s=self._patience.order_s
+            )
+        except NoAnswer as error:
+            return Fence.OPEN, f"whether its client id is used up is not known ({error})"
+        if answer.status in (200, 201):
             try:
-                outcome = await self._look(order, sent, exists=exists)
-            except ArbpipeError as error:
-                outcome = unknown(str(error))
-            left_s = (deadline - stamp_ns()) / _SECOND_NS
-            if outcome.state.settled or left_s <= 0:
-                return self._settled(order, outcome)
-            await self._news.wait((order.client_id,), min(self._patience.between_s, left_s))
-
-    async def _look(self, order: Order, sent: _Sent, *, exists: bool) -> Outcome:
-        # the stamp before the listing: the listing is at least as fresh
-        as_of_us = await self._account.as_of_us()
-        found = await self._account.find(order, None if exists else sent.first_ms)
-        if found is not None:
-            sent.absent_ns = 0
-            here = sent.first_ms is not None and not exists
-            if found.ticker != order.native_id or (found.book_side == "bid") is not buys_yes(order.side, order.action):
-                return unknown(f"order {found.order_id} has our client id and is another order: ask a person")
-            if found.status not in _TERMINAL:
-                return unknown(f"order {found.order_id} is listed as {found.status!r}")
-            try:
-                filled = parse_qty_e6(found.fill_count_fp)
-            except FixedPointError as error:
-                return unknown(f"order {found.order_id}: {error}")
-            return await self._account.filled(order, found.order_id, filled, sent_here=here)
-        if exists:
-            return unknown("the venue says that this client id exists, and does not list it yet")
-        if as_of_us < (sent.last_ms + self._patience.fresh_ms) * 1000:
-            return unknown("not listed, and the venue's data is not yet newer than the order")
-        now = stamp_ns()
-        if not sent.absent_ns:
-            sent.absent_ns, sent.absent_as_of_us = now, as_of_us
-        elif now - sent.absent_ns >= self._patience.apart_s * _SECOND_NS and as_of_us > sent.absent_as_of_us:
-            return Outcome(OutcomeState.NONE, (), "not in two full listings that are newer than the order")
-        return unknown("not listed; seen once in data newer than the order")
+                made = msgspec.json.decode(answer.body, type=CreatedOrder)
+                if made.client_order_id in (None, "", order.client_id) and not parse_qty_e6(made.fill_count):
+                    return Fence.CLOSED, f"order {made.order_id} used up its client id"
+            except (msgspec.MsgspecError, UnicodeDecodeError, FixedPointError):
+                pass
+            return Fence.EXISTS, "the order that was to use up its client id says something else: look again"
+        _, said = refusal(answer.status, answer.body)
+        if answer.status == 429:
+            self._budget.empty(shard)
+        if said.code == ALREADY_EXISTS:
+            return Fence.EXISTS, "its client id is used"
+        if said.code == INACTIVE:
+            return Fence.CLOSED, "its market takes no orders any more"
+        return Fence.OPEN, f"the venue took nothing under its client id (HTTP {answer.status}: {said})"
 
     async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
         """Wait until the private stream has news of one of these orders; see :class:`~arbpipe.venues.base.Gateway`."""
@@ -310,3 +404,11 @@ class KalshiGateway:
             ArbpipeError: no answer, or one that cannot be read; never 0 instead.
         """
         return await self._account.cash_e6()
+
+
+def _entries(answer: Answer) -> list[BatchEntry]:
+    """What a batch says of each of its orders; nothing where it cannot be read."""
+    try:
+        return msgspec.json.decode(answer.body, type=BatchAnswer).orders
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return []

@@ -16,9 +16,10 @@ import msgspec
 
 from arbpipe.venues.base import OutcomeState
 
-__all__ = ["ALREADY_EXISTS", "BY_CODE", "BY_STATUS", "ErrorBody", "read_error", "refusal"]
+__all__ = ["ALREADY_EXISTS", "BY_CODE", "BY_STATUS", "INACTIVE", "ErrorBody", "entry_refusal", "read_error", "refusal"]
 
 ALREADY_EXISTS: Final = "order_already_exists"
+INACTIVE: Final = "MARKET_INACTIVE"
 
 #: (HTTP status, error code) → outcome. Codes are case-sensitive. Every row was recorded or is documented.
 BY_CODE: Final[Mapping[tuple[int, str], OutcomeState]] = MappingProxyType(
@@ -31,8 +32,8 @@ BY_CODE: Final[Mapping[tuple[int, str], OutcomeState]] = MappingProxyType(
         (400, "invalid_order"): OutcomeState.REJECTED,
         (400, "missing_parameters"): OutcomeState.REJECTED,
         (400, "bad_request"): OutcomeState.REJECTED,
-        (400, "MARKET_INACTIVE"): OutcomeState.REJECTED,
-        (409, "MARKET_INACTIVE"): OutcomeState.REJECTED,
+        (400, INACTIVE): OutcomeState.REJECTED,
+        (409, INACTIVE): OutcomeState.REJECTED,
         (409, "trading_is_paused"): OutcomeState.REJECTED,
         (409, "exchange_is_paused"): OutcomeState.REJECTED,
         (401, "authentication_error"): OutcomeState.REJECTED,
@@ -104,3 +105,9 @@ def refusal(status: int, body: bytes) -> tuple[OutcomeState, ErrorBody]:
         if status == 409 and not error.code:
             state = OutcomeState.UNKNOWN
     return state, error
+
+
+def entry_refusal(code: str) -> OutcomeState:
+    """What an error inside a batch's answer means for its order. There is no status to go by, so a code that no table names
+    may as well be a failure of the venue's own: UNKNOWN."""
+    return next((state for (_, known), state in BY_CODE.items() if known == code), OutcomeState.UNKNOWN)

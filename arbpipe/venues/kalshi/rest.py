@@ -20,6 +20,7 @@ from yarl import URL
 from arbpipe.errors import ArbpipeError, EnvironmentRefused, TimedOut
 from arbpipe.venues.http import SentStamp
 from arbpipe.venues.kalshi.auth import KalshiSigner
+from arbpipe.venues.kalshi.budget import READ_COST, Bucket
 from arbpipe.venues.kalshi.outcomes import read_error
 
 __all__ = [
@@ -140,8 +141,8 @@ class Balance(Struct, frozen=True):
     balance_dollars: str
 
 
-class Bucket(Struct, frozen=True):
-    """One token bucket."""
+class LimitOf(Struct, frozen=True):
+    """One token bucket of the account."""
 
     refill_rate: int
     bucket_capacity: int
@@ -150,7 +151,8 @@ class Bucket(Struct, frozen=True):
 class Limits(Struct, frozen=True):
     """``GET /account/limits``."""
 
-    write: Bucket
+    write: LimitOf
+    read: LimitOf
 
 
 class UserDataTimestamp(Struct, frozen=True):
@@ -168,10 +170,12 @@ class KalshiRest:
     """The session. ``base`` is the address up to and including ``/trade-api/v2``."""
 
     def __init__(
-        self, base: str, signer: KalshiSigner, tls: ssl.SSLContext | None, *, now_ms: Callable[[], int]
+        self, base: str, signer: KalshiSigner | None, tls: ssl.SSLContext | None, *, now_ms: Callable[[], int]
     ) -> None:
-        """Raises:
-        EnvironmentRefused: the address has no scheme, host or path.
+        """Without a ``signer`` only what the venue shows to everybody can be read (kalshi.md section 1).
+
+        Raises:
+            EnvironmentRefused: the address has no scheme, host or path.
         """
         parts = urlsplit(base.rstrip("/"))
         if parts.scheme not in ("http", "https") or not parts.netloc or not parts.path:
@@ -182,7 +186,13 @@ class KalshiRest:
         self._tls = tls
         self._now_ms = now_ms
         self._session: aiohttp.ClientSession | None = None
+        #: Our half of the read limit, once the account's is known; reads wait for it, orders have another.
+        self.reads: Bucket | None = None
         self.sent = SentStamp()
+
+    def path(self, path: str) -> str:
+        """The full path of an endpoint, from the host's root: what is signed."""
+        return self._path + path
 
     async def start(self) -> None:
         """Make the session; it belongs to the running event loop."""
@@ -222,7 +232,7 @@ class KalshiRest:
             raise NotConnected("the session to Kalshi is not open: open() comes first")
         full = self._path + path
         url = URL(f"{self._origin}{full}{'?' + urlencode(query, quote_via=quote) if query else ''}", encoded=True)
-        headers = self._signer.headers(method, full, self._now_ms())
+        headers = self._signer.headers(method, full, self._now_ms()) if self._signer is not None else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
@@ -252,6 +262,8 @@ class KalshiRest:
             NoAnswer: see :meth:`ask`.
             VenueRefused: another status than 200, or a body that is not what it should be.
         """
+        if self.reads is not None and not await self.reads.wait(READ_COST, timeout_s):
+            raise VenueRefused(f"no budget for GET {path} within {timeout_s:g} s: too many reads at once")
         answer = await self.ask("GET", path, query, timeout_s=timeout_s)
         for wait_s in _READ_AGAIN_S:
             if answer.status != 429:

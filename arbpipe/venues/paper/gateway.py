@@ -12,7 +12,7 @@ from arbpipe.shm.generation import Listing
 from arbpipe.shm.row import Reason, Row, RowReader
 from arbpipe.shm.segment import Segment
 from arbpipe.shm.usable import UsableRule
-from arbpipe.venues.base import Action, Order, Outcome, OutcomeState, Position
+from arbpipe.venues.base import Action, Order, Outcome, OutcomeState, Position, TimeInForce
 from arbpipe.venues.paper.account import PaperAccount
 
 __all__ = ["PaperGateway", "PaperManners"]
@@ -95,6 +95,8 @@ class PaperGateway:
         return self._account.execute(order, levels, row.fee, most)
 
     def _refuse(self, order: Order, row: Row) -> str:
+        if order.time_in_force is not TimeInForce.IOC:
+            return f"{order.time_in_force.value} orders are not simulated on paper"
         if row.tick_e4 and order.price_e4 % row.tick_e4:
             return f"price is off the tick of {row.tick_e4 / 10_000}"
         if order.action is Action.SELL and self.venue is not Venue.KALSHI:

@@ -23,7 +23,7 @@ from arbpipe.feemodel import FeeTerms
 from arbpipe.fixedpoint import format_size, format_usd
 from arbpipe.identity import Side, Venue
 from arbpipe.shm.generation import Listing
-from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position
+from arbpipe.venues.base import Action, Fill, Order, Outcome, OutcomeState, Position, TimeInForce
 from arbpipe.venues.news import News
 from arbpipe.venues.polymarket.account import Account, is_v2_token
 from arbpipe.venues.polymarket.amounts import AmountError, Amounts, buy_amounts, sell_amounts
@@ -242,6 +242,8 @@ class PolymarketGateway:
 
     async def place(self, order: Order) -> Outcome:
         """Send an order once and say what its trades were. Never raises for what the venue does."""
+        if order.time_in_force is not TimeInForce.IOC:
+            return Outcome(OutcomeState.REJECTED, (), f"not sent: {order.time_in_force.value} orders are not sent here")
         try:
             prepared = self._prepare(order)
         except AmountError as error:

@@ -25,7 +25,15 @@ KEY = Ed25519PrivateKey.generate()
 PEM = KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 #: As the defaults, a tenth of the time and less.
 QUICK = KalshiPatience(
-    order_s=0.15, read_s=0.5, fills_s=0.15, budget_s=0.3, lookup_s=0.4, between_s=0.02, apart_s=0.05, fresh_ms=50
+    order_s=0.15,
+    read_s=0.5,
+    fills_s=0.15,
+    budget_s=0.3,
+    lookup_s=0.4,
+    between_s=0.02,
+    apart_s=0.05,
+    fresh_ms=50,
+    warm=1,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -96,9 +104,14 @@ class ScriptedKalshi:
         self.orders: list[Any] = []
         self.orders_after = 0
         self.positions: list[Any] = []
+        self.markets: list[Any] = []
         self.as_of_ms: Callable[[], int] = lambda: wall_ms() + 5_000
         self.balance: Any = {"balance": 9801, "balance_dollars": "98.0186"}
-        self.limits = {"usage_tier": "basic", "write": {"refill_rate": 100, "bucket_capacity": 100}}
+        self.limits = {
+            "usage_tier": "basic",
+            "write": {"refill_rate": 100, "bucket_capacity": 100},
+            "read": {"refill_rate": 12_000, "bucket_capacity": 12_000},
+        }
         self.status = 200
         self.override: dict[str, Handler] = {}
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
@@ -147,6 +160,8 @@ class ScriptedKalshi:
     def _read(self, path: str, order_id: str | None) -> web.Response:
         if path == "/exchange/status":
             return web.json_response({"exchange_active": True, "trading_active": True}, status=self.status)
+        if path == "/markets":
+            return web.json_response({"markets": self.markets, "cursor": ""})
         if path == "/account/limits":
             return web.json_response(self.limits)
         if path == "/exchange/user_data_timestamp":

@@ -15,6 +15,8 @@ from arbpipe.identity import Side, Venue
 from arbpipe.venues.base import Action, Fill, Gateway, Outcome, OutcomeState
 from arbpipe.venues.kalshi.gateway import KalshiGateway
 
+_NO_BUDGET = b'{"write":{"refill_rate":0,"bucket_capacity":0},"read":{"refill_rate":200,"bucket_capacity":600}}'
+
 # --- opening ----------------------------------------------------------------------------------------------------------
 
 
@@ -49,6 +51,7 @@ def test_opening_asks_status_limits_freshness_and_positions_in_this_order() -> N
         "/account/limits",
         "/exchange/user_data_timestamp",
         "/portfolio/positions",
+        "/exchange/status",
     ]
 
 
@@ -58,7 +61,7 @@ def test_opening_asks_status_limits_freshness_and_positions_in_this_order() -> N
         ("/exchange/status", 503, b'{"exchange_active":false}', ArbpipeError, "exchange status is HTTP 503"),
         ("/account/limits", 401, b'{"error":{"code":"authentication_error"}}', EnvironmentRefused, "refuses the key"),
         ("/account/limits", 403, b"{}", EnvironmentRefused, "refuses the key with 403"),
-        ("/account/limits", 200, b'{"write":{"refill_rate":0,"bucket_capacity":0}}', ArbpipeError, "cannot be right"),
+        ("/account/limits", 200, _NO_BUDGET, ArbpipeError, "cannot be right"),
         ("/account/limits", 200, b"{}", ArbpipeError, "cannot be read"),
         ("/account/limits", 500, b"", ArbpipeError, "with 500"),
         ("/portfolio/positions", 500, b"", ArbpipeError, "with 500"),
@@ -122,11 +125,13 @@ def test_every_side_is_an_order_on_the_yes_book(side: Side, action: Action, book
 def test_reduce_only_and_the_shard_are_sent_where_they_are_known() -> None:
     venue = ScriptedKalshi()
     venue.positions = [{"ticker": TICKER, "position_fp": "1000.00"}]
-    placed(venue, order(action=Action.SELL, reduce_only=True), shard_of=lambda uid: 3)
+    venue.markets = [{"ticker": TICKER, "exchange_index": 3}]
+    placed(venue, order(action=Action.SELL, reduce_only=True), tickers=lambda: [TICKER])
     (sent,) = venue.posts()
     assert (sent["reduce_only"], sent["exchange_index"]) == (True, 3)
     venue = ScriptedKalshi()
-    placed(venue, shard_of=lambda uid: None)
+    venue.markets = [{"ticker": TICKER}]
+    placed(venue, tickers=lambda: [TICKER])
     assert not {"reduce_only", "exchange_index"} & venue.posts()[0].keys()
 
 
@@ -286,7 +291,7 @@ def test_a_closed_gateway_sends_nothing() -> None:
 
 def test_a_quarter_of_the_budget_is_kept_for_orders_that_lower_risk() -> None:
     venue = ScriptedKalshi()
-    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 1, "bucket_capacity": 100}}
+    venue.limits["write"] = {"refill_rate": 1, "bucket_capacity": 100}
 
     async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[Outcome]:
         buys = [await gateway.place(order(f"ap-1-0-{number}")) for number in range(9)]
@@ -316,7 +321,7 @@ def test_a_429_empties_our_bucket_so_that_nothing_more_runs_into_it() -> None:
 
 def test_f71_an_order_that_waits_for_its_turn_holds_up_nobody() -> None:
     venue = ScriptedKalshi()
-    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 50, "bucket_capacity": 10}}
+    venue.limits["write"] = {"refill_rate": 50, "bucket_capacity": 10}
 
     async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[str]:
         done: list[str] = []
@@ -354,7 +359,7 @@ def test_f71_an_order_that_waits_for_its_turn_holds_up_nobody() -> None:
 
 def test_an_order_that_lowers_risk_is_refused_after_its_patience() -> None:
     venue = ScriptedKalshi()
-    venue.limits = {"usage_tier": "basic", "write": {"refill_rate": 1, "bucket_capacity": 10}}
+    venue.limits["write"] = {"refill_rate": 1, "bucket_capacity": 10}
 
     async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> list[Outcome]:
         return [

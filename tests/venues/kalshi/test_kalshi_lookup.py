@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kalshi_venue import QUICK, TICKER, ScriptedKalshi, fill, listed, order, placed, run
+from kalshi_venue import QUICK, TICKER, ScriptedKalshi, created, fill, listed, order, placed, run
 
 from arbpipe.venues.base import Outcome, OutcomeState
 from arbpipe.venues.kalshi.gateway import KalshiGateway
@@ -47,13 +47,14 @@ def test_another_order_with_our_id_decides_nothing(wrong: dict[str, str]) -> Non
     assert "lists 2 orders" in outcome.reason
 
 
-def lost(venue: ScriptedKalshi, patience: Any = QUICK) -> Outcome:
-    """Place an order without an answer, then look it up."""
+def lost(venue: ScriptedKalshi, patience: Any = QUICK, fence: Any = None) -> Outcome:
+    """Place an order without an answer, then look it up; ``fence`` is what the next order is answered."""
     venue.create = "drop"
 
     async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> Outcome:
         await gateway.place(order())
         venue.requests.clear()
+        venue.create = created("0.00") if fence is None else fence
         return await gateway.lookup(order())
 
     outcome: Outcome = run(venue, work, patience=patience)
@@ -67,6 +68,58 @@ def test_absent_twice_in_data_newer_than_the_order_is_none() -> None:
     assert len(venue.gets("/portfolio/orders")) >= 2
     paths = [path for _, path, _, _ in venue.requests]
     assert paths[:2] == ["/exchange/user_data_timestamp", "/portfolio/orders"]  # the stamp comes first
+
+
+def test_before_an_absent_order_is_none_its_client_id_is_used_up() -> None:
+    venue = ScriptedKalshi()
+    outcome = lost(venue)
+    assert outcome.state is OutcomeState.NONE
+    assert "cannot arrive any more" in outcome.reason
+    (fence,) = venue.posts()
+    assert fence == {
+        "ticker": TICKER,
+        "client_order_id": "ap-1-0-0",
+        "side": "bid",
+        "count": "0.01",
+        "price": "0.0100",
+        "time_in_force": "immediate_or_cancel",
+        "self_trade_prevention_type": "taker_at_cross",
+    }
+
+
+def refusal(status: int, code: str) -> tuple[int, Any]:
+    return status, {"error": {"code": code, "message": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("fence", "state", "says"),
+    [
+        (refusal(409, "MARKET_INACTIVE"), OutcomeState.NONE, "takes no orders any more"),
+        (refusal(409, "trading_is_paused"), OutcomeState.UNKNOWN, "could still arrive"),
+        (refusal(400, "invalid_price"), OutcomeState.UNKNOWN, "could still arrive"),
+        (refusal(503, ""), OutcomeState.UNKNOWN, "could still arrive"),
+        ((429, {"error": "too many requests"}), OutcomeState.UNKNOWN, "could still arrive"),
+        ("hang", OutcomeState.UNKNOWN, "could still arrive"),
+        ("drop", OutcomeState.UNKNOWN, "could still arrive"),
+        ((201, b"{}"), OutcomeState.UNKNOWN, "exists, and does not list it"),
+        (created("0.01"), OutcomeState.UNKNOWN, "exists, and does not list it"),
+        (refusal(409, "order_already_exists"), OutcomeState.UNKNOWN, "exists, and does not list it"),
+    ],
+    ids=str,
+)
+def test_an_absent_order_whose_id_is_not_used_up_stays_unknown(fence: Any, state: OutcomeState, says: str) -> None:
+    outcome = lost(ScriptedKalshi(), fence=fence)
+    assert outcome.state is state
+    assert says in outcome.reason
+
+
+def test_the_order_that_used_up_the_id_is_found_as_one_that_filled_nothing() -> None:
+    """After a crash between the two, the fence is the order with our client id, and says the same."""
+    venue = ScriptedKalshi()
+    venue.orders = [listed("ap-1-0-0", "canceled", "0.00")]
+    outcome = run(venue, lambda _, gateway: gateway.lookup(order()))
+    assert outcome.state is OutcomeState.NONE
+    assert not venue.posts()
 
 
 def test_absent_is_unknown_while_the_venues_data_is_older_than_the_order() -> None:
