@@ -203,6 +203,27 @@ class Book:
         self._publish(order.order_id)
         return Execution(end, tuple(matches), need.qty_e6, tuple(removed))
 
+    def replace(self, order: Order) -> Execution:
+        """Give the resting order of that id new terms: it leaves its place and is matched anew, all in one action.
+
+        A post-only order that would trade is gone, with the end ``POST_ONLY``.
+
+        Raises:
+            ValueError: no such order rests, or the new terms would not let it rest (only GTC).
+        """
+        resting = self._resting.get(order.order_id)
+        if resting is None or order.tif is not Tif.GTC:
+            raise ValueError(
+                f"{self.market}: {order.order_id} ({order.tif.value}) cannot be replaced: only resting GTC orders"
+            )
+        self._remove(resting)
+        self._seen.discard(order.order_id)
+        execution = self.execute(order)
+        if execution.end is End.POST_ONLY:
+            self._seen.add(order.order_id)
+            self._publish(order.order_id)
+        return execution
+
     def cancel(self, order_id: str) -> int | None:
         """Remove a resting order; how much was left of it, or None when no such order rests."""
         resting = self._resting.get(order_id)

@@ -6,7 +6,9 @@ does not parse, ``{"msg"}`` of a query parameter, and ``{"error": "too many requ
 
 from __future__ import annotations
 
-__all__ = ["Refusal", "refuse", "refuse_body", "refuse_query", "too_many_requests"]
+from http import HTTPStatus
+
+__all__ = ["Refusal", "plain", "refuse", "refuse_body", "refuse_query", "too_many_requests"]
 
 
 class Refusal(Exception):
@@ -40,3 +42,11 @@ def refuse_query(operation: str, field: str, tag: str) -> Refusal:
 def too_many_requests() -> Refusal:
     """The token bucket is empty; there is no Retry-After."""
     return Refusal(429, {"error": "too many requests"})
+
+
+def plain(status: int) -> Refusal:
+    """An answer of that status that says nothing more: 429 as recorded, others in the normal shape with the phrase."""
+    if status == 429:
+        return too_many_requests()
+    phrase = HTTPStatus(status).phrase.lower()
+    return refuse(status, phrase.replace(" ", "_").replace("-", "_"), message=phrase)

@@ -63,7 +63,14 @@ def fill_fee(trade_fee: int, revenue_e6: int, carried_e6: int, grid_e6: int = DI
     return FillFee(owed_e6 - rebate_e6, pool_e6 - rebate_e6)
 
 
-def most_fee_e6(fee_type: FeeType, multiplier_e2: int, price_e4: int, size_e2: int, fills: int = 1) -> int:
+def most_fee_e6(
+    fee_type: FeeType,
+    multiplier_e2: int,
+    price_e4: int,
+    size_e2: int,
+    fills: int = 1,
+    grid_e6: int = DIRECT_GRID_E6,
+) -> int:
     """A bound on the fee of an order that may fill at ``price_e4`` or better in at most ``fills`` fills.
 
     ``price_e4`` is the price of the side that is bought. The formula is largest at 0.50, so a better price nearer to
@@ -72,4 +79,4 @@ def most_fee_e6(fee_type: FeeType, multiplier_e2: int, price_e4: int, size_e2: i
     """
     worst_e4 = min(price_e4, ONE_E4 // 2)
     fee_e6 = trade_fee_e6(fee_type, multiplier_e2, worst_e4, size_e2, taker=True)
-    return fee_e6 + (DIRECT_GRID_E6 + 1) * fills
+    return fee_e6 + (grid_e6 + 1) * fills

@@ -99,14 +99,14 @@ def trade(each: Fill) -> Json:
     }
 
 
-def fill(each: Fill, order: OrderRow) -> Json:
+def fill(each: Fill, order: OrderRow, exchange_index: int) -> Json:
     """A fill of the account."""
     side = _side(each.buys_yes)
     msg: Json = {
         "trade_id": each.fill_id,
         "order_id": each.order_id,
         "market_ticker": each.ticker,
-        "exchange_index": 0,
+        "exchange_index": exchange_index,
         "is_taker": each.is_taker,
         "side": side,
         "yes_price_dollars": dollars(each.price_e4),
@@ -126,13 +126,13 @@ def fill(each: Fill, order: OrderRow) -> Json:
     return msg
 
 
-def user_order(order: OrderRow, user_id: str) -> Json:
+def user_order(order: OrderRow, user_id: str, exchange_index: int) -> Json:
     """An order of the account, after a change."""
     msg: Json = {
         "order_id": order.order_id,
         "user_id": user_id,
         "ticker": order.ticker,
-        "exchange_index": 0,
+        "exchange_index": exchange_index,
         "status": order.status.value,
         "side": _side(order.buys_yes),
         "is_yes": order.buys_yes,

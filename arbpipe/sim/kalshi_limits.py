@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,51 +62,75 @@ class Bucket:
         self._tokens_e9 = capacity * 10**9
         self._since_ns: int | None = None
 
-    def take(self, tokens: int, now_ns: int) -> bool:
-        """Pay for a call, if the bucket can. ``now_ns`` is any clock that does not go back."""
+    def has(self, tokens: int, now_ns: int) -> bool:
+        """Whether the bucket can pay. ``now_ns`` is any clock that does not go back."""
         if self._since_ns is not None:
             gained = max(now_ns - self._since_ns, 0) * self.rate
             self._tokens_e9 = min(self._tokens_e9 + gained, self.capacity * 10**9)
         self._since_ns = now_ns
-        if self._tokens_e9 < tokens * 10**9:
+        return self._tokens_e9 >= tokens * 10**9
+
+    def take(self, tokens: int, now_ns: int) -> bool:
+        """Pay for a call, if the bucket can."""
+        if not self.has(tokens, now_ns):
             return False
         self._tokens_e9 -= tokens * 10**9
         return True
 
 
 class Limits:
-    """The buckets of one account at one tier.
+    """The buckets of one account at one tier. ``shards``: the exchange shards above 0, each with a write bucket of its own.
 
     Raises:
         ValueError: unknown tier.
     """
 
-    def __init__(self, tier: str = "basic") -> None:
+    def __init__(self, tier: str = "basic", shards: Sequence[int] = ()) -> None:
         if tier not in TIERS:
             raise ValueError(f"no rate limit tier {tier!r}: choose one of {', '.join(TIERS)}")
         self.tier = tier
         terms = TIERS[tier]
         self.read = Bucket(terms.read, terms.read * terms.read_seconds)
         self.write = Bucket(terms.write, terms.write * terms.write_seconds)
+        self._terms = terms
+        self._shards: dict[int, Bucket] = {}
+        for index in shards:
+            self.add_shard(index)
         balance = _BALANCE_RATES.get(tier, 5)
         self._balance = Bucket(balance, balance)
         self._anonymous = Bucket(_ANONYMOUS_RATE, _ANONYMOUS_RATE)
 
-    def charge(self, method: str, path: str, now_ns: int, *, signed: bool, times: int = 1) -> None:
-        """Pay for a call, ``times`` as often for a batch.
+    def add_shard(self, index: int) -> None:
+        """A shard appears, with a full bucket for writes; shard 0 is the unscoped bucket."""
+        if index != 0:
+            write = self._terms.write
+            self._shards.setdefault(index, Bucket(write, write * self._terms.write_seconds))
+
+    def _write_buckets(self, shard: int | None) -> list[Bucket]:
+        """Who pays for a write: an explicit shard its own, an automatic route (None) the unscoped and every other."""
+        if shard is None:
+            return [self.write, *self._shards.values()]
+        return [self._shards.get(shard, self.write)]
+
+    def charge(
+        self, method: str, path: str, now_ns: int, *, signed: bool, times: int = 1, shard: int | None = 0
+    ) -> None:
+        """Pay for a call, ``times`` as often for a batch. ``shard``: where a write goes, None when the venue routes it.
 
         Raises:
             Refusal: 429, nothing was paid.
         """
         tokens = cost_of(method, path) * times
         if method != "GET":
-            bucket = self.write
+            buckets = self._write_buckets(shard)
         elif path.endswith("/portfolio/balance"):
-            bucket, tokens = self._balance, 1
+            buckets, tokens = [self._balance], 1
         else:
-            bucket = self.read if signed else self._anonymous
-        if not bucket.take(tokens, now_ns):
+            buckets = [self.read if signed else self._anonymous]
+        if not all(bucket.has(tokens, now_ns) for bucket in buckets):
             raise too_many_requests()
+        for bucket in buckets:
+            bucket.take(tokens, now_ns)
 
     def shown(self) -> dict[str, object]:
         """The answer of ``GET /account/limits``."""

@@ -16,7 +16,7 @@ from arbpipe.sim.exchange import SelfTrade, Tif
 from arbpipe.sim.kalshi_errors import refuse, refuse_body
 from arbpipe.sim.units import ONE_E4
 
-__all__ = ["OrderRequest", "parse_body", "parse_order", "parse_orders"]
+__all__ = ["OrderRequest", "check_types", "parse_body", "parse_order", "parse_orders", "read_count", "read_price"]
 
 _GO_TYPES: Final = {
     "ticker": "string",
@@ -48,7 +48,10 @@ _MOST_SUBACCOUNT: Final = 63
 
 @dataclass(frozen=True, slots=True)
 class OrderRequest:
-    """A well-formed order. Price in 1/10,000 dollar (YES), count in 1/100 contract, expiration in Unix seconds."""
+    """A well-formed order. Price in 1/10,000 dollar (YES), count in 1/100 contract, expiration in Unix seconds.
+
+    ``exchange_index``: as sent; None and -1 leave it to the venue.
+    """
 
     ticker: str
     buys_yes: bool
@@ -60,6 +63,8 @@ class OrderRequest:
     expiration_s: int | None
     post_only: bool
     reduce_only: bool
+    cancel_on_pause: bool = False
+    exchange_index: int | None = None
 
 
 def _json_type(value: object) -> str:
@@ -108,17 +113,53 @@ def parse_orders(text: bytes, structure: str) -> list[dict[str, object]]:
     return orders
 
 
+def check_types(body: Mapping[str, object], types: Mapping[str, str], structure: str) -> dict[str, object]:
+    """The members that ``types`` names; ``null`` counts as absent.
+
+    Raises:
+        Refusal: 400 in the flat shape: a member is of another type.
+    """
+    given = {name: value for name, value in body.items() if value is not None and name in types}
+    for name, value in given.items():
+        if not _fits(value, types[name]):
+            field = f"{structure}.{name} of type {types[name]}"
+            raise refuse_body(f"json: cannot unmarshal {_json_type(value)} into Go struct field {field}")
+    return given
+
+
+def read_count(text: object, *, least: int = 1) -> int:
+    """A count in 1/100 contract.
+
+    Raises:
+        Refusal: 400, it is no decimal string or below ``least``.
+    """
+    count_e2 = _fixed(text, 2) if isinstance(text, str) and _COUNT.match(text) else -1
+    if count_e2 < least:
+        raise refuse(400, "invalid_order", f"count must be a decimal string of at least 0.0{least}")
+    return count_e2
+
+
+def read_price(text: object) -> int:
+    """A price in 1/10,000 dollar, between 0 and 1.
+
+    Raises:
+        Refusal: 400, it is absent or no such price.
+    """
+    if not text:
+        raise refuse(400, "invalid_order", "price is required")
+    price_e4 = _fixed(text, 4) if isinstance(text, str) and _PRICE.match(text) else 0
+    if not 0 < price_e4 < ONE_E4:
+        raise refuse(400, "invalid_price")
+    return price_e4
+
+
 def parse_order(body: Mapping[str, object], now_s: int) -> OrderRequest:
     """Check one order. ``null`` counts as absent, unknown members are ignored.
 
     Raises:
         Refusal: 400 with the reason.
     """
-    given = {name: value for name, value in body.items() if value is not None and name in _GO_TYPES}
-    for name, value in given.items():
-        if not _fits(value, _GO_TYPES[name]):
-            field = f"CreateOrderV2Request.{name} of type {_GO_TYPES[name]}"
-            raise refuse_body(f"json: cannot unmarshal {_json_type(value)} into Go struct field {field}")
+    given = check_types(body, _GO_TYPES, "CreateOrderV2Request")
     text = {name: str(given.get(name, "")) for name, wanted in _GO_TYPES.items() if wanted == "string"}
     if not text["ticker"]:
         raise refuse(400, "missing_parameters", "ticker")
@@ -129,14 +170,8 @@ def parse_order(body: Mapping[str, object], now_s: int) -> OrderRequest:
     ):
         if text[name] not in choices:
             raise refuse(400, "invalid_order", f"{name} must be one of {', '.join(choices)}")
-    count_e2 = _fixed(text["count"], 2) if _COUNT.match(text["count"]) else 0
-    if count_e2 <= 0:
-        raise refuse(400, "invalid_order", "count must be a decimal string of at least 0.01")
-    if not text["price"]:
-        raise refuse(400, "invalid_order", "price is required")
-    price_e4 = _fixed(text["price"], 4) if _PRICE.match(text["price"]) else 0
-    if not 0 < price_e4 < ONE_E4:
-        raise refuse(400, "invalid_price")
+    count_e2 = read_count(text["count"])
+    price_e4 = read_price(text["price"])
     tif = _TIFS[text["time_in_force"]]
     client_order_id = text["client_order_id"]
     if client_order_id and not _CLIENT_ID.match(client_order_id):
@@ -152,14 +187,14 @@ def parse_order(body: Mapping[str, object], now_s: int) -> OrderRequest:
         expiration_s=_integer(given.get("expiration_time")),
         post_only=given.get("post_only") is True,
         reduce_only=given.get("reduce_only") is True,
+        cancel_on_pause=given.get("cancel_order_on_pause") is True,
+        exchange_index=_integer(given.get("exchange_index")),
     )
     _check_flags(request, now_s)
     if (_integer(given.get("subaccount")) or 0) != 0:
         if not 0 <= (_integer(given.get("subaccount")) or 0) <= _MOST_SUBACCOUNT:
             raise refuse(400, "invalid_order", f"subaccount must be 0 to {_MOST_SUBACCOUNT}")
         raise refuse(400, "insufficient_balance")
-    if (_integer(given.get("exchange_index")) or 0) not in (-1, 0):
-        raise refuse(400, "invalid_order", "the market is on exchange index 0")
     return request
 
 

@@ -2,8 +2,8 @@
 
 One ``sid`` per channel. ``seq`` counts per sid over all its markets from 1, dense; ``ok``, ``unsubscribed``, snapshots
 and the errors of a subscription consume a number on sequenced channels. ``subscribed``, ``ticker``, ``fill``,
-``user_order`` and ``market_position`` carry none (kalshi.md sections 2.2 to 2.5). ``market_lifecycle_v2`` can be
-subscribed and stays silent: nothing in the simulated world opens, closes or settles a market.
+``user_order`` and ``market_position`` carry none (kalshi.md sections 2.2 to 2.5). ``market_lifecycle_v2`` speaks when a
+command opens, closes or settles a market; by itself nothing in the simulated world does.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import Final
 
 from arbpipe.sim import kalshi_frames as frames
 from arbpipe.sim.exchange import LevelChange
 from arbpipe.sim.kalshi_catalog import Catalog, Json
 from arbpipe.sim.kalshi_store import Fill, OrderRow, Position
+from arbpipe.sim.kalshi_tap import Tap
 
-__all__ = ["MOST_MARKETS", "ErrorCode", "Session"]
+__all__ = ["CHANNELS", "MOST_MARKETS", "NUMBERED", "ErrorCode", "Session"]
 
 #: The venue documents that there is a cap (error 26) but not its number.
 MOST_MARKETS: Final = 10_000
 _BOOK: Final = "orderbook_delta"
-_SEQUENCED: Final = frozenset({_BOOK, "trade", "market_lifecycle_v2"})
-_CHANNELS: Final = _SEQUENCED | {"ticker", "fill", "user_orders", "market_positions"}
+_LIFECYCLE: Final = "market_lifecycle_v2"
+NUMBERED: Final = frozenset({_BOOK, "trade", _LIFECYCLE})
+CHANNELS: Final = NUMBERED | {"ticker", "fill", "user_orders", "market_positions"}
 _ACTIONS: Final = ("add_markets", "delete_markets", "get_snapshot")
 
 
@@ -39,13 +42,17 @@ class ErrorCode(IntEnum):
     UNKNOWN_COMMAND = 5
     UNKNOWN_SID = 7
     UNKNOWN_CHANNEL = 8
+    AUTH_REQUIRED = 9
+    CHANNEL_ERROR = 10
     INVALID_PARAMETER = 11
     ONE_SID = 12
     UNSUPPORTED_ACTION = 13
     TICKER_REQUIRED = 14
     ACTION_REQUIRED = 15
+    COMMAND_TIMEOUT = 18
     BUFFER_OVERFLOW = 25
     MARKET_LIMIT = 26
+    TOO_MANY_REQUESTS = 27
 
 
 _TEXTS: Final = {
@@ -56,13 +63,17 @@ _TEXTS: Final = {
     ErrorCode.UNKNOWN_COMMAND: "Unknown command",
     ErrorCode.UNKNOWN_SID: "Unknown subscription ID",
     ErrorCode.UNKNOWN_CHANNEL: "Unknown channel name",
+    ErrorCode.AUTH_REQUIRED: "Authentication required",
+    ErrorCode.CHANNEL_ERROR: "Channel error",
     ErrorCode.INVALID_PARAMETER: "Invalid parameter",
     ErrorCode.ONE_SID: "Exactly one subscription ID is required",
     ErrorCode.UNSUPPORTED_ACTION: "Unsupported action",
     ErrorCode.TICKER_REQUIRED: "Market Ticker required",
     ErrorCode.ACTION_REQUIRED: "Action required",
+    ErrorCode.COMMAND_TIMEOUT: "Command timeout",
     ErrorCode.BUFFER_OVERFLOW: "Subscription buffer overflow",
     ErrorCode.MARKET_LIMIT: "Subscription market limit exceeded",
+    ErrorCode.TOO_MANY_REQUESTS: "Too many requests",
 }
 
 
@@ -97,15 +108,26 @@ class _Subscription:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A connection. ``send`` takes each frame's text; ``clock_of`` gives a market's exchange clock."""
+    """A connection. ``send`` takes each frame's text; ``clock_of`` gives a market's exchange clock.
+
+    ``most_markets``: the cap of a subscription. ``refusal``: the error code with which a fault wants the next command
+    refused, else None. ``hang_up`` ends the connection: with a close frame, or without one when its argument is True.
+    """
 
     catalog: Catalog
     user_id: str
     send: Callable[[str], None]
     now_us: Callable[[], int]
     clock_of: Callable[[str], int]
+    most_markets: Callable[[], int] = lambda: MOST_MARKETS
+    refusal: Callable[[], ErrorCode | None] = lambda: None
+    hang_up: Callable[[bool], None] = lambda _hard: None
+    tap: Tap = field(init=False)
     _by_channel: dict[str, _Subscription] = field(default_factory=dict)
     _last_sid: int = 0
+
+    def __post_init__(self) -> None:
+        self.tap = Tap(self.send)
 
     # -- commands -----------------------------------------------------------------------------------------------------
 
@@ -129,6 +151,10 @@ class Session:
                 if message.get("cmd") != "list_subscriptions":
                     raise _Bad(ErrorCode.PARAMS_REQUIRED)
                 params = {}
+            refused = self.refusal()
+            if refused is not None:
+                sid = params.get("sid")
+                raise _Bad(refused, sid if isinstance(sid, int) else None)
             handler(command, params)
         except _Bad as bad:
             self._error(command, bad)
@@ -138,7 +164,7 @@ class Session:
         if not isinstance(channels, list) or not channels:
             raise _Bad(ErrorCode.CHANNELS_REQUIRED)
         for channel in channels:
-            if channel not in _CHANNELS:
+            if channel not in CHANNELS:
                 raise _Bad(ErrorCode.UNKNOWN_CHANNEL)
         tickers = self._tickers(params)
         if _BOOK in channels and not tickers:
@@ -149,7 +175,7 @@ class Session:
                 self._add(command, held, tickers)
                 continue
             self._last_sid += 1
-            only = dict.fromkeys(tickers) if tickers and channel != "market_lifecycle_v2" else None
+            only = dict.fromkeys(tickers) if tickers and channel != _LIFECYCLE else None
             held = _Subscription(
                 channel=channel,
                 sid=self._last_sid,
@@ -203,7 +229,7 @@ class Session:
     def _add(self, command: int, held: _Subscription, tickers: list[str]) -> None:
         new = [ticker for ticker in tickers if not held.wants(ticker)]
         if held.tickers is not None:
-            if len(held.tickers) + len(new) > MOST_MARKETS:
+            if len(held.tickers) + len(new) > self.most_markets():
                 raise _Bad(ErrorCode.MARKET_LIMIT, held.sid, new)
             held.tickers.update(dict.fromkeys(new))
         self._ok(command, held)
@@ -235,7 +261,7 @@ class Session:
         unknown = [ticker for ticker in tickers if ticker not in self.catalog.markets]
         if unknown:
             raise _Bad(ErrorCode.INVALID_PARAMETER, sid, unknown)
-        if len(tickers) > MOST_MARKETS:
+        if len(tickers) > self.most_markets():
             raise _Bad(ErrorCode.MARKET_LIMIT, sid)
         return tickers
 
@@ -244,28 +270,55 @@ class Session:
     def _write(
         self, kind: str, command: int, held: _Subscription | None, msg: object, *, sequenced: bool = True
     ) -> None:
+        ticker = msg.get("market_ticker") if isinstance(msg, dict) else None
+        emit = partial(self._emit, kind, command, held, msg, sequenced, self.now_us() // 1_000)
+        if not (isinstance(ticker, str) and self.tap.holds(ticker, emit)):
+            emit(True)
+
+    def _emit(
+        self, kind: str, command: int, held: _Subscription | None, msg: object, sequenced: bool, now_ms: int, send: bool
+    ) -> None:
+        """Number a frame and send it; a frame that is not sent consumes its number all the same."""
+        numbered = held if sequenced else None
+        for garbage in self.tap.take_garbage(numbered is not None):
+            self._spoil(garbage, numbered, now_ms)
         frame: Json = {"type": kind}
         if command:
             frame["id"] = command
         if held is not None:
             frame["sid"] = held.sid
-            if sequenced:
-                frame["seq"] = held.next_seq()
+        if numbered is not None:
+            frame["seq"] = numbered.next_seq()
         if msg is not None:
             frame["msg"] = msg
-        frame["sending_ts_ms"] = self.now_us() // 1_000
-        self.send(json.dumps(frame, separators=(",", ":"), ensure_ascii=False))
+        frame["sending_ts_ms"] = now_ms
+        if send:
+            text = json.dumps(frame, separators=(",", ":"), ensure_ascii=False)
+            self.tap.send(text, numbered.channel if numbered is not None else None)
+
+    def _spoil(self, kind: str, numbered: _Subscription | None, now_ms: int) -> None:
+        """Send what no client knows: bytes that are no JSON, or a frame of an unknown type that has a number."""
+        if kind == "not_json" or numbered is None:
+            self.tap.send('{"type":"orderbook_delta","sid":1,"seq":')
+            return
+        frame: Json = {
+            "type": "orderbook_hologram",
+            "sid": numbered.sid,
+            "seq": numbered.next_seq(),
+            "msg": {"depth": 3},
+        }
+        self.tap.send(json.dumps(frame | {"sending_ts_ms": now_ms}, separators=(",", ":")))
 
     def _ok(self, command: int, held: _Subscription) -> None:
         msg: Json = {} if held.skip_ack or held.tickers is None else {"market_tickers": sorted(held.tickers)}
-        self._write("ok", command, held, msg, sequenced=held.channel in _SEQUENCED)
+        self._write("ok", command, held, msg, sequenced=held.channel in NUMBERED)
 
     def _error(self, command: int, bad: _Bad) -> None:
         held = next((each for each in self._by_channel.values() if each.sid == bad.sid), None)
         msg: Json = {"code": int(bad.code), "msg": _TEXTS[bad.code]}
         if bad.tickers:
             msg["market_tickers"] = bad.tickers
-        self._write("error", command, held, msg, sequenced=held is not None and held.channel in _SEQUENCED)
+        self._write("error", command, held, msg, sequenced=held is not None and held.channel in NUMBERED)
 
     def _snapshots(self, held: _Subscription, tickers: list[str], command: int) -> None:
         for ticker in tickers:
@@ -296,11 +349,17 @@ class Session:
     def filled(self, fill: Fill, order: OrderRow) -> None:
         """A fill of the account, which is also a public trade."""
         self._private("trade", "trade", fill.ticker, lambda: frames.trade(fill))
-        self._private("fill", "fill", fill.ticker, lambda: frames.fill(fill, order))
+        self._private("fill", "fill", fill.ticker, lambda: frames.fill(fill, order, self._shard_of(fill.ticker)))
 
     def order_changed(self, order: OrderRow) -> None:
         """An order of the account changed."""
-        self._private("user_orders", "user_order", order.ticker, lambda: frames.user_order(order, self.user_id))
+        shard = self._shard_of(order.ticker)
+        build = partial(frames.user_order, order, self.user_id, shard)
+        self._private("user_orders", "user_order", order.ticker, build)
+
+    def _shard_of(self, ticker: str) -> int:
+        listed = self.catalog.markets.get(ticker)
+        return 0 if listed is None else listed.exchange_index
 
     def position_changed(self, position: Position) -> None:
         """A position of the account changed."""
@@ -310,13 +369,23 @@ class Session:
     def _private(self, channel: str, kind: str, ticker: str, build: Callable[[], Json]) -> None:
         held = self._by_channel.get(channel)
         if held is not None and held.wants(ticker):
-            self._write(kind, 0, held, build(), sequenced=channel in _SEQUENCED)
+            self._write(kind, 0, held, build(), sequenced=channel in NUMBERED)
+
+    def announce(self, kind: str, msg: Json) -> None:
+        """Something happened to a market or to an event: a frame of the lifecycle channel."""
+        held = self._by_channel.get(_LIFECYCLE)
+        if held is not None:
+            self._write(kind, 0, held, msg)
 
     def overflow(self) -> None:
         """The client reads too slowly: every subscription ends with error 25 (terminal)."""
-        for held in list(self._by_channel.values()):
-            self._error(0, _Bad(ErrorCode.BUFFER_OVERFLOW, held.sid))
-        self._by_channel.clear()
+        self.end(ErrorCode.BUFFER_OVERFLOW)
+
+    def end(self, code: ErrorCode, channel: str | None = None) -> None:
+        """End the subscription of a channel, or all of them, with an error frame."""
+        for held in [each for each in self._by_channel.values() if channel in (None, each.channel)]:
+            self._error(0, _Bad(code, held.sid))
+            del self._by_channel[held.channel]
 
 
 def _object(text: str) -> Mapping[str, object]:

@@ -9,10 +9,21 @@ from typing import TypeVar
 
 from arbpipe.sim.kalshi_catalog import Json, count, dollars, money, rfc3339
 from arbpipe.sim.kalshi_errors import refuse_query
-from arbpipe.sim.kalshi_store import Fill, OrderRow, Position
+from arbpipe.sim.kalshi_store import Fill, OrderRow, Position, Settlement
 from arbpipe.sim.units import ONE_E4
 
-__all__ = ["event_position", "fill_object", "flag", "integer", "market_position", "order_object", "page"]
+__all__ = [
+    "csv",
+    "event_position",
+    "fill_object",
+    "flag",
+    "integer",
+    "market_position",
+    "moments",
+    "order_object",
+    "page",
+    "settlement_object",
+]
 
 Item = TypeVar("Item")
 
@@ -21,7 +32,7 @@ def _side(buys_yes: bool) -> str:
     return "yes" if buys_yes else "no"
 
 
-def order_object(order: OrderRow, user_id: str) -> Json:
+def order_object(order: OrderRow, user_id: str, exchange_index: int) -> Json:
     """An order; one that is not resting has nothing remaining, as recorded."""
     return {
         "order_id": order.order_id,
@@ -47,18 +58,18 @@ def order_object(order: OrderRow, user_id: str) -> Json:
         "created_time": rfc3339(order.created_us),
         "last_update_time": rfc3339(order.updated_us),
         "self_trade_prevention_type": order.self_trade,
-        "cancel_order_on_pause": False,
+        "cancel_order_on_pause": order.cancel_on_pause,
         "subaccount_number": 0,
-        "exchange_index": 0,
+        "exchange_index": exchange_index,
     }
 
 
-def fill_object(fill: Fill) -> Json:
+def fill_object(fill: Fill, exchange_index: int) -> Json:
     """A fill of the account."""
     return {
         "fill_id": fill.fill_id,
         "trade_id": fill.fill_id,
-        "exchange_index": 0,
+        "exchange_index": exchange_index,
         "order_id": fill.order_id,
         "ticker": fill.ticker,
         "market_ticker": fill.ticker,
@@ -77,11 +88,11 @@ def fill_object(fill: Fill) -> Json:
     }
 
 
-def market_position(position: Position) -> Json:
+def market_position(position: Position, exchange_index: int) -> Json:
     """The position in one market."""
     return {
         "ticker": position.ticker,
-        "exchange_index": 0,
+        "exchange_index": exchange_index,
         "position_fp": count(position.position_e2),
         "total_traded_dollars": money(position.traded_e6),
         "market_exposure_dollars": money(position.cost_e6),
@@ -101,6 +112,41 @@ def event_position(event_ticker: str, positions: Sequence[Position]) -> Json:
         "realized_pnl_dollars": money(sum(each.realized_e6 for each in positions)),
         "fees_paid_dollars": money(sum(each.fees_e6 for each in positions)),
     }
+
+
+def settlement_object(settlement: Settlement) -> Json:
+    """What a settled market paid; revenue and value are cents, the value rounded down."""
+    return {
+        "ticker": settlement.ticker,
+        "exchange_index": settlement.exchange_index,
+        "event_ticker": settlement.event_ticker,
+        "market_result": settlement.result,
+        "yes_count_fp": count(settlement.yes_e2),
+        "yes_total_cost_dollars": money(settlement.yes_cost_e6),
+        "no_count_fp": count(settlement.no_e2),
+        "no_total_cost_dollars": money(settlement.no_cost_e6),
+        "revenue": settlement.revenue_e6 // 10_000,
+        "settled_time": rfc3339(settlement.ts_us),
+        "fee_cost": money(settlement.fees_e6),
+        "value": settlement.value_e4 // 100,
+    }
+
+
+def csv(text: str | None) -> set[str]:
+    """The parts of a list that commas separate."""
+    return {each for each in (text or "").split(",") if each}
+
+
+def moments(query: Mapping[str, str], operation: str, name: str = "") -> tuple[int, int]:
+    """``min_ts`` and ``max_ts``, or those of a name (``min_close_ts``), in Unix seconds.
+
+    Raises:
+        Refusal: 400, one is no such number.
+    """
+    ever = 1 << 40
+    stem = f"{name}_ts" if name else "ts"
+    least = integer(query, f"min_{stem}", operation, default=0, least=0, most=ever)
+    return least, integer(query, f"max_{stem}", operation, default=ever, least=0, most=ever)
 
 
 def integer(query: Mapping[str, str], name: str, operation: str, *, default: int, least: int, most: int) -> int:
@@ -127,10 +173,11 @@ def flag(query: Mapping[str, str], name: str) -> bool:
     return query.get(name, "").lower() == "true"
 
 
-def page(items: Sequence[Item], query: Mapping[str, str], limit: int) -> tuple[list[Item], str]:
+def page(items: Sequence[Item], query: Mapping[str, str], limit: int, *, loops: bool = False) -> tuple[list[Item], str]:
     """The page that the query's cursor asks for, and the next cursor; empty at the end.
 
-    A cursor that makes no sense silently gives the first page, as recorded.
+    A cursor that makes no sense silently gives the first page, as recorded. With ``loops`` the cursor after the last page
+    is that of the first one, for ever.
     """
     start = 0
     try:
@@ -139,5 +186,7 @@ def page(items: Sequence[Item], query: Mapping[str, str], limit: int) -> tuple[l
     except (binascii.Error, ValueError):
         start = 0
     end = start + limit
-    more = base64.urlsafe_b64encode(str(end).encode()).decode() if limit and end < len(items) else ""
+    more = ""
+    if limit and (end < len(items) or loops):
+        more = base64.urlsafe_b64encode(str(end if end < len(items) else 0).encode()).decode()
     return list(items[start:end]), more

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +26,7 @@ from arbpipe.sim.kalshi_server import KalshiAccountConfig, KalshiSimConfig, Runn
 KEY_ID = "5d7f0a52-0000-4000-8000-000000000001"
 PREFIX = "/trade-api/v2"
 ORDERS = "/portfolio/events/orders"
+SOCKET = "/trade-api/ws/v2"
 
 PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey
 
@@ -50,6 +53,50 @@ def signed(key: PrivateKey, method: str, path: str, *, skew_ms: int = 0, key_id:
 
 
 @dataclass
+class Stream:
+    """One WebSocket connection, frame by frame."""
+
+    socket: aiohttp.ClientWebSocketResponse
+    command: int = 0
+
+    async def send(self, cmd: str, params: Any = None) -> None:
+        self.command += 1
+        await self.socket.send_json({"id": self.command, "cmd": cmd} | ({"params": params} if params else {}))
+
+    async def text(self, timeout: float = 5) -> str:
+        """The next message as it came; an empty text when the connection ended."""
+        message = await self.socket.receive(timeout=timeout)
+        return str(message.data) if message.type is aiohttp.WSMsgType.TEXT else ""
+
+    async def read(self, kind: str = "", timeout: float = 5) -> Any:
+        """The next frame, or the next one of a type."""
+        while True:
+            text = await self.text(timeout)
+            assert text, f"the connection ended before {kind or 'a frame'} came"
+            frame = json.loads(text)
+            if kind in ("", frame["type"]):
+                return frame
+
+    async def pending(self) -> list[Any]:
+        """Every frame that has come, in order: a list of subscriptions is asked for, and marks the end."""
+        await self.send("list_subscriptions")
+        frames: list[Any] = []
+        while True:
+            frame = await self.read()
+            if frame["type"] == "ok" and isinstance(frame["msg"], list):
+                return frames
+            frames.append(frame)
+
+    async def quiet(self, seconds: float) -> bool:
+        """Whether nothing comes for so long."""
+        try:
+            await self.socket.receive(timeout=seconds)
+        except asyncio.TimeoutError:  # noqa: UP041 - aiohttp's own on Python 3.11 is this one
+            return True
+        return False
+
+
+@dataclass
 class Client:
     """A signed client of one running server."""
 
@@ -69,6 +116,28 @@ class Client:
         async with self.http.request(method, url, headers=sent, json=as_json, data=data) as answer:
             text = await answer.text()
             return answer.status, await answer.json() if text else None
+
+    async def control(self, **command: Any) -> tuple[int, Any]:
+        """(status, JSON body) of a command; without any, what is armed."""
+        url = f"https://127.0.0.1:{self.server.port}/sim/control"
+        sent = self.http.post(url, json=command) if command else self.http.get(url)
+        async with sent as answer:
+            return answer.status, await answer.json()
+
+    @asynccontextmanager
+    async def stream(self, *channels: str, tickers: list[str] | None = None) -> AsyncIterator[Stream]:
+        """A connection that holds these channels; its ``subscribed`` frames are read already."""
+        headers = signed(self.key, "GET", SOCKET)
+        async with self.http.ws_connect(self.server.ws, headers=headers) as socket:
+            stream = Stream(socket)
+            if channels:
+                params: dict[str, Any] = {"channels": list(channels)}
+                if tickers:
+                    params["market_tickers"] = tickers
+                await stream.send("subscribe", params)
+                for _ in channels:
+                    await stream.read("subscribed")
+            yield stream
 
     async def statement(self) -> Any:
         async with self.http.get(f"https://127.0.0.1:{self.server.port}/sim/statement") as answer:
@@ -161,6 +230,8 @@ FRAME_SCHEMAS = {
     "user_order": "userOrderPayload",
     "market_position": "marketPositionPayload",
     "market_lifecycle_v2": "marketLifecycleV2Payload",
+    "event_lifecycle": "eventLifecyclePayload",
+    "event_fee_update": "eventFeeUpdatePayload",
 }
 
 
@@ -169,4 +240,35 @@ def check_frame(recordings: Path, frame: Any) -> None:
     schema = FRAME_SCHEMAS[frame["type"]]
     if frame["type"] == "ok" and isinstance(frame.get("msg"), list):
         schema = "listSubscriptionsResponsePayload"
+    if frame["type"] == "market_lifecycle_v2" and frame["msg"]["event_type"] == "metadata_updated":
+        schema = "marketMetadataUpdatedPayload"
     _check(recordings / "kalshi" / "spec" / "asyncapi-2.0.0.yaml", schema, frame)
+
+
+def play(folder: Path, scenario: Callable[[Client], Awaitable[None]], **changes: Any) -> None:
+    """Run a scenario against a server of its own."""
+
+    async def run() -> None:
+        async with kalshi_client(folder, **changes) as client:
+            await scenario(client)
+
+    asyncio.run(run())
+
+
+def set_book(client: Client, ticker: str, bids: dict[int, int], asks: dict[int, int]) -> None:
+    """Replace the market maker's quotes: prices in 1/10,000 dollar, sizes in 1/100 contract."""
+    book = client.server.catalog.book(ticker)
+    for buys_yes in (True, False):
+        for price in book.quotes(buys_yes):
+            book.set_quote(buys_yes, price, 0)
+    for buys_yes, levels in ((True, bids), (False, asks)):
+        for price, size in levels.items():
+            book.set_quote(buys_yes, price, size * 10_000)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+    """Wait for something that will be so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        await asyncio.sleep(0.01)

@@ -86,7 +86,6 @@ def test_a_wrong_json_type_is_refused_flat_and_names_the_field(
         ({"post_only": True, "time_in_force": "fill_or_kill"}, "invalid_order"),
         ({"expiration_time": NOW_S}, "invalid_order"),
         ({"expiration_time": NOW_S + 5, "time_in_force": "immediate_or_cancel"}, "invalid_order"),
-        ({"exchange_index": 2}, "invalid_order"),
         ({"subaccount": 64}, "invalid_order"),
         ({"subaccount": 3}, "insufficient_balance"),
     ],
