@@ -10,7 +10,7 @@ import hashlib
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["VENUES", "Side", "Venue", "instrument_uid", "claim_id", "slot_of", "side_of"]
+__all__ = ["OUR_ORDERS", "VENUES", "Side", "Venue", "instrument_uid", "claim_id", "slot_of", "side_of"]
 
 
 class Venue(IntEnum):
@@ -26,6 +26,8 @@ class Venue(IntEnum):
 
 
 VENUES: Final = {venue.label: venue for venue in Venue}
+#: What the client ids of our orders begin with; all others are somebody else's and are left alone (design 9).
+OUR_ORDERS: Final = "ap-"
 
 
 class Side(IntEnum):

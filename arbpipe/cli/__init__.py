@@ -27,6 +27,9 @@ COMMANDS: Final = {
     "sample": ("arbpipe.cli.sample", "Write a seeded recording of both venues, with its pairs.toml."),
     "status": ("arbpipe.cli.status", "Say who is alive, what is connected, what is quarantined."),
     "why": ("arbpipe.cli.why", "Say why a cover was not taken, or what became of an attempt."),
+    "fees": ("arbpipe.cli.fees", "Say what a fill costs, to the digit."),
+    "listings": ("arbpipe.cli.listings", "Read what Kalshi lists: rules, times, ticks and fees."),
+    "doctor": ("arbpipe.cli.doctor", "Check the Kalshi account: key, clock, limits, balances, netting."),
     "config": ("arbpipe.cli.config", "Create and show the configuration."),
     "completion": ("arbpipe.cli.completion", "Print the shell completion script."),
 }

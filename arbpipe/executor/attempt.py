@@ -16,7 +16,7 @@ from arbpipe.clock import AgeClock, wall_ns
 from arbpipe.executor.aftermath import Held, Market, StepKind, StepOrder, balance, next_step
 from arbpipe.executor.plan import Plan, reserve_e6
 from arbpipe.executor.waiting import until_news
-from arbpipe.identity import Side, Venue
+from arbpipe.identity import OUR_ORDERS, Side, Venue
 from arbpipe.ledger.book import AttemptRecord, Closing, IntentRecord, Ledger
 from arbpipe.shm.generation import Listing
 from arbpipe.venues.base import Action, Fill, Gateway, Order, Outcome, OutcomeState
@@ -56,7 +56,7 @@ def new_attempt_id() -> str:
 
 def client_id(attempt: str, leg: int, step: int) -> str:
     """A function of (attempt, leg, step), in the alphabet both venues take (kalshi.md 3.4)."""
-    return f"ap-{attempt}-{leg}-{step}"
+    return f"{OUR_ORDERS}{attempt}-{leg}-{step}"
 
 
 def intents_of(attempt: str, plan: Plan) -> tuple[IntentRecord, ...]:

@@ -18,6 +18,8 @@ __all__ = ["Plan", "PlanLeg", "Refusal", "fill_levels", "make_plan", "worst_cash
 
 #: Bids we would unwind at are counted 10 % thinner than they are.
 _HAIRCUT = 10
+#: Into so many fills an order may fall without taking more cash than was reserved; at Kalshi this holds back $0.0065.
+_PIECES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +173,14 @@ def _leg(leg: Leg, size_e2: int, row: Row, listing: Listing) -> PlanLeg | Refusa
 
 
 def reserve_e6(listing: Listing, fee: FeeTerms, size_e2: int, limit_e4: int) -> int:
-    """The most cash a buy at this venue can take.
+    """The most cash a buy at this venue can take, in up to :data:`_PIECES` fills: each is rounded on its own, and what is
+    rounded too much is not always paid back (``split_allowance_e6`` of Kalshi's fees).
 
     A Polymarket buy is in dollars: where it fills cheaper it gets more shares, and their fee, ``rate · dollars · (1 − p)``,
     is below the rate times its dollars (exponent 1 and above).
     """
     worst = worst_cash_e6(fee, size_e2, limit_e4)
     if listing.venue is not Venue.POLYMARKET:
-        return worst
+        return worst + _PIECES * (fee.quantum_e6 + fee.align_e6)
     dollars = limit_e4 * size_e2
     return max(worst, dollars + ceil_div(dollars * fee.rate_e6, 1_000_000) + DEPTH * fee.quantum_e6)

@@ -52,7 +52,8 @@ class Order:
     """An order for contracts of one side, limited in that side's own price. The executor's are all immediate-or-cancel,
     and the ledger keeps no others.
 
-    ``reduce_only``: it may only lower a position that is held (immediate-or-cancel only). ``size_e2`` contracts, ``price_e4`` the worst price.
+    ``reduce_only``: it may only lower a position that is held (immediate-or-cancel only). ``size_e2`` contracts,
+    ``price_e4`` the worst price.
     ``created_ms``: when the intent was made (CLOCK_REALTIME); stored with it, so that what a venue computes from it (an order
     hash) is the same after a restart.
     """

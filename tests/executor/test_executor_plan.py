@@ -12,12 +12,13 @@ from execution_bench import FREE, KALSHI_FEE, POLYMARKET_FEE, listing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbpipe.executor.plan import Plan, Refusal, fill_levels, make_plan, worst_cash_e6
+from arbpipe.executor.plan import Plan, Refusal, fill_levels, make_plan, reserve_e6, worst_cash_e6
 from arbpipe.feemodel import FeeTerms, cost_e6
 from arbpipe.identity import Side, Venue
 from arbpipe.shm.generation import CoverEntry, Listing
 from arbpipe.shm.opportunity import Leg
 from arbpipe.shm.row import Levels, Reason, Row
+from arbpipe.venues.kalshi.fees import OrderFees, kalshi_fee, taker_terms
 
 DOLLAR = 1_000_000
 SLOTS = {
@@ -80,7 +81,7 @@ def test_a_plan_is_priced_through_the_levels_that_are_there_now() -> None:
     assert (plan.edge_e6, plan.floor_e6, plan.size_e2) == (900_000, 10 * DOLLAR, 1_000)
     # A: all at 42 cents, plus one micro-dollar of rounding for every level more that a row can show; B: its dollars, plus one
     # for every level
-    assert plan.cash == {Venue.KALSHI: 4_200_007, Venue.POLYMARKET: 5_000_008}
+    assert plan.cash == {Venue.KALSHI: 4_200_135, Venue.POLYMARKET: 5_000_008}
     assert [each.depth_e2 for each in plan.legs] == [1_000, 2_000]
 
 
@@ -275,3 +276,14 @@ def test_an_order_takes_the_best_levels_inside_its_limit_and_no_more_than_its_si
     fills = fill_levels(levels, size, limit, buys=buys)
     inside = [level for level in levels if (level[0] <= limit if buys else level[0] >= limit)]
     assert fills == walk(inside, size)
+
+
+@given(st.integers(100, 9_900), st.lists(st.integers(1, 500), min_size=1, max_size=64))
+def test_a_reservation_covers_a_kalshi_order_that_falls_into_many_fills(limit: int, pieces: list[int]) -> None:
+    """Each fill is rounded on its own, and dust below the grid gets nothing back (kalshi.md section 4)."""
+    fee, terms = kalshi_fee("quadratic", "1"), taker_terms("quadratic", "1")
+    assert fee is not None
+    assert terms is not None
+    order = OrderFees(fee)
+    paid = sum(limit * piece + order.fill(limit, piece).net_e6 for piece in pieces)
+    assert paid <= reserve_e6(listing("A"), terms, sum(pieces), limit)

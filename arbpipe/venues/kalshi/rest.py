@@ -69,6 +69,8 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+    #: The venue's Date header; empty where it sends none.
+    date: str = ""
 
 
 class CreatedOrder(Struct, frozen=True):
@@ -244,7 +246,7 @@ class KalshiRest:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                return Answer(response.status, await response.read())
+                return Answer(response.status, await response.read(), response.headers.get("Date", ""))
         except aiohttp.ClientConnectorError as error:
             raise NotConnected(f"{method} {full}: no connection ({_cause(error)}); nothing was sent") from None
         except TimeoutError:

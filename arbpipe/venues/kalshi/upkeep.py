@@ -21,6 +21,7 @@ __all__ = ["Shards", "Upkeep"]
 _A_READ: Final = 100
 _SIGN_S: Final = 1.0
 _SECOND_NS: Final = 1_000_000_000
+_AGAIN_NS: Final = 60 * _SECOND_NS
 
 
 class _MarketShard(Struct, frozen=True):
@@ -40,23 +41,30 @@ class Shards:
         self._tickers = tickers
         self._timeout_s = timeout_s
         self._known: dict[str, int] = {}
+        self._asked_ns: dict[str, int] = {}
 
     def of(self, ticker: str) -> int | None:
         """The shard; None where it is not known (the venue then routes by ticker, slower and billed to every bucket)."""
         return self._known.get(ticker)
 
     async def learn(self) -> None:
-        """Ask for the markets that are not known yet.
+        """Ask for the markets that are not known yet; for those whose shard the venue did not state, once a minute.
 
         Raises:
             ArbpipeError: no answer, or one that cannot be read.
         """
-        unknown = [ticker for ticker in self._tickers() if ticker not in self._known]
+        now = stamp_ns()
+        unknown = [
+            ticker
+            for ticker in self._tickers()
+            if ticker not in self._known and now - self._asked_ns.get(ticker, -_AGAIN_NS) >= _AGAIN_NS
+        ]
         for first in range(0, len(unknown), _A_READ):
             some = unknown[first : first + _A_READ]
             page = await self._rest.read(
                 "/markets", _MarketsPage, {"tickers": ",".join(some), "limit": _A_READ}, timeout_s=self._timeout_s
             )
+            self._asked_ns.update(dict.fromkeys(some, now))
             for market in page.markets or ():
                 if market.exchange_index is not None and market.exchange_index >= 0:
                     self._known[market.ticker] = market.exchange_index

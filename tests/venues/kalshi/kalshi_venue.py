@@ -105,6 +105,7 @@ class ScriptedKalshi:
         self.orders_after = 0
         self.positions: list[Any] = []
         self.markets: list[Any] = []
+        self.netting: Any = {"netting_configs": []}
         self.as_of_ms: Callable[[], int] = lambda: wall_ms() + 5_000
         self.balance: Any = {"balance": 9801, "balance_dollars": "98.0186"}
         self.limits = {
@@ -168,6 +169,8 @@ class ScriptedKalshi:
             return web.json_response({"as_of_time": iso(self.as_of_ms())})
         if path == "/portfolio/positions":
             return web.json_response({"cursor": "", "market_positions": self.positions, "event_positions": []})
+        if path == "/portfolio/subaccounts/netting":
+            return web.json_response(self.netting)
         if path == "/portfolio/balance":
             return web.json_response(self.balance)
         if path == "/portfolio/fills":
