@@ -6,8 +6,9 @@ Offsets are in bytes. Every call checks bounds and alignment: a bad offset raise
 TypeError, any use after ``release`` a ValueError.
 """
 
+from array import array
 from collections.abc import Sequence
-from typing import Final, final
+from typing import Final, TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -15,10 +16,12 @@ __all__ = [
     "LAYOUT",
     "ROW_BUSY",
     "Kernel",
+    "Outlet",
     "Overrun",
     "Region",
     "bell_ring",
     "bell_wait",
+    "histogram_record",
     "log_drain",
     "log_push",
     "pause",
@@ -30,7 +33,9 @@ __all__ = [
     "row_write",
 ]
 
-LAYOUT: Final[tuple[int, int, int, int, int, int]]
+#: Best first: pairs ``(price_e4, size_e2)``, or an array of words ``price_e4 | size_e2 << 32``.
+_Quotes: TypeAlias = Sequence[tuple[int, int]] | array[int]
+LAYOUT: Final[tuple[int, int, int, int, int, int, int, int, int]]
 ROW_BUSY: Final = -1
 
 class Overrun(Exception):
@@ -55,6 +60,8 @@ class Region:
     def store_i32(self, offset: int, value: int, /) -> None: ...
     def load_u8(self, offset: int, /) -> int: ...
     def store_u8(self, offset: int, value: int, /) -> None: ...
+    def store_run(self, offset: int, /, *values: int) -> None: ...
+    def add_run(self, offset: int, /, *amounts: int) -> None: ...
     def read(self, offset: int, length: int, /) -> bytes: ...
     def write(self, offset: int, data: Buffer, /) -> None: ...
 
@@ -85,6 +92,41 @@ class Kernel:
     def settle(self, cover: int, edge_e6: int, /) -> None: ...
     def release(self) -> None: ...
 
+@final
+class Outlet:
+    def __init__(
+        self,
+        region: Region,
+        row: int,
+        costs: int,
+        log: int,
+        log_capacity: int,
+        bell: int,
+        latency: int,
+        counters: Sequence[int],
+        slot: int,
+        uid: int,
+        fee_rate_e6: int,
+        fee_exponent: int,
+        fee_quantum_e6: int,
+        fee_align_e6: int,
+        min_size_e2: int,
+        /,
+    ) -> None: ...
+    def publish(
+        self,
+        connection: int,
+        epoch: int,
+        flags: int,
+        venue_ms: int,
+        recv_ns: int,
+        tick_e4: int,
+        yes_asks: _Quotes,
+        no_asks: _Quotes,
+        verified: bool,
+        /,
+    ) -> int: ...
+
 def row_write(region: Region, offset: int, cell: Buffer, /) -> int: ...
 def row_publish(
     region: Region,
@@ -101,8 +143,8 @@ def row_publish(
     fee_exponent: int,
     fee_quantum_e6: int,
     fee_align_e6: int,
-    yes_asks: Sequence[tuple[int, int]],
-    no_asks: Sequence[tuple[int, int]],
+    yes_asks: _Quotes,
+    no_asks: _Quotes,
     /,
 ) -> int: ...
 def row_read(region: Region, offset: int, into: bytearray, /) -> int: ...
@@ -128,6 +170,7 @@ def row_fetch(
     ]
     | None
 ): ...
+def histogram_record(region: Region, base: int, value_ns: int, /) -> None: ...
 def log_push(region: Region, base: int, capacity: int, slot: int, /) -> int: ...
 def log_drain(region: Region, base: int, capacity: int, tail: int, /) -> tuple[list[int], int]: ...
 def ring_push(region: Region, base: int, capacity: int, stride: int, entry: Buffer, /) -> int: ...

@@ -14,9 +14,10 @@ from typing import Final
 
 from arbpipe.fixedpoint import ONE_DOLLAR_E4, ceil_div, ceil_to
 
-__all__ = ["MAX_EXPONENT", "FeeTerms", "fee_e6", "average_cost_e6", "cost_e6", "proceeds_e6"]
+__all__ = ["MAX_EXPONENT", "MAX_RATE_E6", "FeeTerms", "fee_e6", "average_cost_e6", "cost_e6", "proceeds_e6"]
 
 MAX_EXPONENT: Final = 4
+MAX_RATE_E6: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class FeeTerms:
     align_e6: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate_e6 <= 1_000_000:
+        if not 0 <= self.rate_e6 <= MAX_RATE_E6:
             raise ValueError(f"fee rate {self.rate_e6 / 1e6} is outside 0 … 1")
         if not 1 <= self.exponent <= MAX_EXPONENT:
             raise ValueError(f"fee exponent {self.exponent} is outside 1 … {MAX_EXPONENT}")
@@ -72,7 +73,8 @@ def average_cost_e6(terms: FeeTerms, levels: Iterable[tuple[int, int]], size_e2:
     """A lower bound on the cost per contract of buying ``size_e2`` through ``levels``; ``None`` if they are too thin.
 
     Price and unrounded fee, rounded down: what the detector's first look needs must never be too high (design 5,
-    ``cost_e6``). Price plus fee rises with the price for every rate below 1, so larger sizes cost no less.
+    ``cost_e6``). Price plus fee rises with the price for every rate below 1, so larger sizes cost no less. The native
+    core computes the same when it publishes (``_native/outlet.c``).
     """
     left, money, fee_parts = size_e2, 0, 0
     for price_e4, level_e2 in levels:
@@ -82,7 +84,7 @@ def average_cost_e6(terms: FeeTerms, levels: Iterable[tuple[int, int]], size_e2:
         left -= taken
         if not left:
             # both in micro-dollars per contract; the fee's scale is 1e-8 per exponent
-            per_contract = 100 * money * 10 ** (8 * terms.exponent) + 100 * terms.rate_e6 * fee_parts // 100
+            per_contract = 100 * money * 10 ** (8 * terms.exponent) + terms.rate_e6 * fee_parts
             average: int = per_contract // (size_e2 * 10 ** (8 * terms.exponent))
             return average
     return None

@@ -20,20 +20,20 @@ from arbpipe.errors import EnvironmentRefused, SafetyRefused
 from arbpipe.fixedpoint import parse_money_e6
 from arbpipe.identity import Venue
 from arbpipe.process import Process
-from arbpipe.record.capture import Capture, CapturedKalshi, CapturedPolymarket
+from arbpipe.record.capture import Capture
 from arbpipe.shm.generation import Generation, Listing
 from arbpipe.shm.stats import Counter, ProcessState
 from arbpipe.shm.tables import FEED_ROLES
 from arbpipe.shm.usable import UsableRule
 from arbpipe.venues.base import Gateway
 from arbpipe.venues.kalshi.auth import KalshiSigner
-from arbpipe.venues.kalshi.feed import KalshiFeed
-from arbpipe.venues.kalshi.live import KalshiLive
-from arbpipe.venues.polymarket.feed import PolymarketFeed
-from arbpipe.venues.polymarket.live import PolymarketLive
 from arbpipe.venues.publisher import Publisher
 
-if TYPE_CHECKING:  # the feeds do without wallets
+if TYPE_CHECKING:  # the feeds do without wallets, and each without the other's venue
+    from arbpipe.venues.kalshi.feed import KalshiFeed
+    from arbpipe.venues.kalshi.live import KalshiLive
+    from arbpipe.venues.polymarket.feed import PolymarketFeed
+    from arbpipe.venues.polymarket.live import PolymarketLive
     from arbpipe.venues.polymarket.signing import OrderSigner
 
 __all__ = [
@@ -131,26 +131,47 @@ def run_live_feed(process: Process) -> None:
     uvloop.run(_feed(process))
 
 
+def _kalshi(config: Config, publisher: Publisher, capture: Capture | None) -> tuple[KalshiFeed, KalshiLive]:
+    # only the process that needs them carries a venue's modules: aiohttp alone is 9 MB
+    from arbpipe.record.capture import CapturedKalshi
+    from arbpipe.venues.kalshi.auth import wall_ms
+    from arbpipe.venues.kalshi.feed import KalshiFeed
+    from arbpipe.venues.kalshi.live import KalshiLive
+    from arbpipe.venues.kalshi.rest import KalshiRest
+    from arbpipe.venues.kalshi.standing import Standing
+
+    standing = Standing(strict=True)
+    feed = (
+        CapturedKalshi(publisher, capture, standing)
+        if capture
+        else KalshiFeed(publisher, use_yes_price=True, standing=standing)
+    )
+    signer, tls = kalshi_signer(config), tls_context(config)
+    # what the venue shows everybody needs no key, and a key that signs orders is not used for it
+    rest = KalshiRest(config.kalshi.rest, None, tls, now_ms=wall_ms)
+    age_ns = config.freshness.max_confirm_age_ms * 1_000_000
+    live = KalshiLive(feed, publisher, config.kalshi.ws, signer, tls, max_confirm_age_ns=age_ns, rest=rest)
+    return feed, live
+
+
+def _polymarket(config: Config, publisher: Publisher, capture: Capture | None) -> tuple[PolymarketFeed, PolymarketLive]:
+    from arbpipe.record.capture import CapturedPolymarket
+    from arbpipe.venues.polymarket.feed import PolymarketFeed
+    from arbpipe.venues.polymarket.live import PolymarketLive
+
+    feed = CapturedPolymarket(publisher, capture) if capture else PolymarketFeed(publisher)
+    age_ns = config.freshness.max_confirm_age_ms * 1_000_000
+    live = PolymarketLive(feed, publisher, config.polymarket.ws_market, tls_context(config), max_confirm_age_ns=age_ns)
+    return feed, live
+
+
 async def _feed(process: Process) -> None:
     line, segment, config = process.line, process.segment, process.spec.config
     venue = FEED_ROLES[process.role]
     publisher = Publisher(segment, process.role, line, process.alerts)
     publisher.take_over()
-    max_age = config.freshness.max_confirm_age_ms * 1_000_000
     capture = Capture(Path(process.spec.record), venue, use_yes_price=True) if process.spec.record else None
-    live: KalshiLive | PolymarketLive
-    feed: KalshiFeed | PolymarketFeed
-    if venue is Venue.KALSHI:
-        signer = kalshi_signer(config)
-        kalshi = CapturedKalshi(publisher, capture) if capture else KalshiFeed(publisher, use_yes_price=True)
-        live = KalshiLive(kalshi, publisher, config.kalshi.ws, signer, tls_context(config), max_confirm_age_ns=max_age)
-        feed = kalshi
-    else:
-        polymarket = CapturedPolymarket(publisher, capture) if capture else PolymarketFeed(publisher)
-        live = PolymarketLive(
-            polymarket, publisher, config.polymarket.ws_market, tls_context(config), max_confirm_age_ns=max_age
-        )
-        feed = polymarket
+    feed, live = (_kalshi if venue is Venue.KALSHI else _polymarket)(config, publisher, capture)
     generation_at = segment.section("catalog").offset
     generation = 0
     work = asyncio.get_running_loop().create_task(live.run())

@@ -23,8 +23,10 @@ typedef struct {
 
 extern PyType_Spec region_spec;
 extern PyType_Spec kernel_spec;
+extern PyType_Spec outlet_spec;
 extern PyMethodDef row_functions[];
 extern PyMethodDef ring_functions[];
+extern PyMethodDef outlet_functions[];
 
 module_state *state_of(PyObject *module);
 
@@ -47,7 +49,9 @@ uint8_t *place(PyObject *module, PyObject *const *args, Py_ssize_t length, bool 
  * length, -1 with an exception. */
 Py_ssize_t take(PyObject *from, uint64_t *words, Py_ssize_t length);
 PyObject *raise_overrun(module_state *state, uint64_t head);
-
+/* Levels, best first, into zeroed words; those beyond the eighth are left out. Either (price_e4, size_e2) pairs, or an array of
+ * 64-bit words price_e4 | size_e2 << 32. False with an exception. */
+bool put_levels(PyObject *levels, int32_t *into);
 
 #define FUNCTION(name) static PyObject *name(PyObject *module, PyObject *const *args, Py_ssize_t count)
 #define METHOD(name, text) {#name, (PyCFunction)(void (*)(void))py_##name, METH_FASTCALL, #name text}

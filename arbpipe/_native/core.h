@@ -21,12 +21,17 @@
 
 /* The layout of arbpipe/shm/layout.py, compared with it when the core is chosen (arbpipe/shm/core.py). */
 enum {
-    LINE = 128,           /* one writer per this many bytes */
-    ROW_SIZE = 512,       /* version, verified, confirmed_ns, …, two cells */
-    ROW_CELL0 = 128,      /* where cell 0 lies in a row */
-    CELL_SIZE = 192,      /* 24 words */
-    HEAD_BYTES = 2 * LINE /* a ring's or log's head on one line, its consumer's words on the next */
+    LINE = 128,            /* one writer per this many bytes */
+    ROW_SIZE = 512,        /* version, verified, confirmed_ns, …, two cells */
+    ROW_CELL0 = 128,       /* where cell 0 lies in a row */
+    CELL_SIZE = 192,       /* 24 words */
+    HEAD_BYTES = 2 * LINE, /* a ring's or log's head on one line, its consumer's words on the next */
+    DEPTH = 8,             /* asks of one side in a cell */
+    SUB_BUCKETS = 64,      /* of a histogram, per octave */
+    N_BUCKETS = 32 * SUB_BUCKETS,
+    HISTOGRAM_SIZE = LINE + 8 * N_BUCKETS
 };
+enum { ONE_DOLLAR_E4 = 10000, FEE_EXPONENT_MOST = 4, FEE_RATE_MOST_E6 = 1000000 };
 #define NO_QUOTE (INT32_C(1) << 30) /* cost of a claim that nobody may buy now */
 
 /* -- access --------------------------------------------------------------------------------------------------------------- */
@@ -64,6 +69,23 @@ static inline void copy_words(void *to, const void *from, size_t bytes)
 
 /* -- row.c: the two-cell latch -------------------------------------------------------------------------------------------- */
 
+/* The cell, field by field. */
+struct cell {
+    uint64_t uid;
+    uint32_t connection, epoch;
+    int64_t venue_ms, recv_ns, publish_ns;
+    uint32_t flags, tick_e4, fee_rate_e6;
+    uint16_t fee_exponent, fee_quantum_e6;
+    uint32_t fee_align_e6, reserved;
+    int32_t yes_asks[2 * DEPTH], no_asks[2 * DEPTH];
+};
+_Static_assert(sizeof(struct cell) == CELL_SIZE, "the cell has the layout's size");
+
+union cell_words { /* as it is made, and as it is copied */
+    struct cell cell;
+    uint64_t words[CELL_SIZE / 8];
+};
+
 enum { ROW_TRIES = 64 };
 enum row_copied { ROW_COPIED, ROW_UNWRITTEN, ROW_BUSY };
 
@@ -98,6 +120,28 @@ bool bell_ring(uint8_t *bell);
 /* Wait until one of count words differs from what was expected: spin, then sleep. One waiter. */
 enum waited bell_wait(uint8_t *bell, const uint64_t *const *words, const uint64_t *expected, size_t count, int64_t spin_ns,
                       int64_t timeout_ns);
+
+/* -- outlet.c: one publication of one instrument ---------------------------------------------------------------------------- */
+
+enum { OUTLET_COUNTERS = 4 };
+
+struct outlet { /* where it is stored, and what the cell does not say */
+    uint8_t *row, *log, *bell, *latency;
+    uint64_t *costs;
+    uint64_t *counters[OUTLET_COUNTERS];
+    int counted; /* how many of the counters: each counts one more */
+    size_t log_capacity;
+    uint32_t slot;
+    uint64_t min_size_e2;
+};
+
+/* Publish a cell, all but its publish_ns, with its costs; `verified`: its check has passed already. Return the version that
+ * stands for it: the one before where it says the same. Prices lie in 0 .. 10,000, sizes are not negative. One writer. */
+uint64_t outlet_publish(const struct outlet *outlet, union cell_words *made, bool verified);
+/* arbpipe.feemodel.average_cost_e6 of one side's asks under the cell's fee; NO_QUOTE where they are too thin. */
+int32_t average_cost_e6(const struct cell *cell, const int32_t *asks, uint64_t size_e2);
+/* Count a latency. One writer. */
+void histogram_record(uint8_t *histogram, int64_t value_ns);
 
 /* -- kernel.c: the first look ---------------------------------------------------------------------------------------------- */
 

@@ -25,11 +25,14 @@ static int execute(PyObject *module)
     Py_XDECREF(members);
     Py_XINCREF(state->overrun);
     return !PyModule_AddFunctions(module, row_functions) && !PyModule_AddFunctions(module, ring_functions) &&
+                   !PyModule_AddFunctions(module, outlet_functions) &&
                    add(module, "Region", region) && add(module, "Overrun", state->overrun) &&
                    add(module, "Kernel", PyType_FromModuleAndSpec(module, &kernel_spec, NULL)) &&
+                   add(module, "Outlet", PyType_FromModuleAndSpec(module, &outlet_spec, NULL)) &&
                    add(module, "ROW_BUSY", PyLong_FromLong(-1)) &&
                    add(module, "LAYOUT",
-                       Py_BuildValue("(iiiiii)", LINE, ROW_SIZE, ROW_CELL0, CELL_SIZE, HEAD_BYTES, (int)NO_QUOTE))
+                       Py_BuildValue("(iiiiiiiii)", LINE, ROW_SIZE, ROW_CELL0, CELL_SIZE, HEAD_BYTES, (int)NO_QUOTE, DEPTH,
+                                     SUB_BUCKETS, N_BUCKETS))
                ? 0
                : -1;
 }

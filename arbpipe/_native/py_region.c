@@ -246,6 +246,46 @@ STORE(u32, uint32_t, uint64_t, unsigned_of(args[1], UINT32_MAX, &value))
 STORE(i32, int32_t, int64_t, signed_of(args[1], INT32_MIN, INT32_MAX, &value))
 STORE(u8, uint8_t, uint64_t, unsigned_of(args[1], UINT8_MAX, &value))
 
+/* Run of words: every value first, then the address, then nothing that may run Python code. */
+enum { RUN_MOST = 16 };
+
+static uint64_t *run_at(PyObject *self, const char *name, PyObject *const *args, Py_ssize_t count, int64_t *values)
+{
+    Py_ssize_t offset;
+    if (count < 2 || count > 1 + RUN_MOST) {
+        PyErr_Format(PyExc_TypeError, "%s expected an offset and 1 to %d numbers, got %zd arguments", name, RUN_MOST, count);
+        return NULL;
+    }
+    if (!offset_of(args[0], &offset))
+        return NULL;
+    for (Py_ssize_t n = 1; n < count; n++)
+        if (!signed_of(args[n], INT64_MIN, INT64_MAX, values + n - 1))
+            return NULL;
+    return (uint64_t *)region_at((region_object *)self, offset, 8 * (count - 1), 8, true);
+}
+
+static PyObject *region_store_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    int64_t values[RUN_MOST];
+    uint64_t *word = run_at(self, "store_run", args, count, values);
+    if (!word)
+        return NULL;
+    for (Py_ssize_t n = 0; n < count - 1; n++)
+        store_release(word + n, (uint64_t)values[n]);
+    Py_RETURN_NONE;
+}
+
+static PyObject *region_add_run(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    int64_t values[RUN_MOST];
+    uint64_t *word = run_at(self, "add_run", args, count, values);
+    if (!word)
+        return NULL;
+    for (Py_ssize_t n = 0; n < count - 1; n++) /* our own words: nobody else stores them */
+        store_release(word + n, load_relaxed(word + n) + (uint64_t)values[n]);
+    Py_RETURN_NONE;
+}
+
 static PyObject *region_read(PyObject *self, PyObject *const *args, Py_ssize_t count)
 {
     Py_ssize_t offset, length;
@@ -298,6 +338,10 @@ static PyMethodDef region_methods[] = {
      "store_i32($self, offset, value, /)\n--\n\nStore a signed 32-bit word (release)."},
     {"store_u8", (PyCFunction)(void (*)(void))region_store_u8, METH_FASTCALL,
      "store_u8($self, offset, value, /)\n--\n\nStore one byte (release)."},
+    {"store_run", (PyCFunction)(void (*)(void))region_store_run, METH_FASTCALL,
+     "store_run($self, offset, /, *values)\n--\n\nStore signed 64-bit words one after the other (release each)."},
+    {"add_run", (PyCFunction)(void (*)(void))region_add_run, METH_FASTCALL,
+     "add_run($self, offset, /, *amounts)\n--\n\nAdd to 64-bit words one after the other. Single writer: not atomic."},
     {"read", (PyCFunction)(void (*)(void))region_read, METH_FASTCALL,
      "read($self, offset, length, /)\n--\n\nCopy bytes out; no order is promised inside the copy."},
     {"write", (PyCFunction)(void (*)(void))region_write, METH_FASTCALL,

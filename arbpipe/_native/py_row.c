@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { DEPTH = 8, CELL_NUMBERS = 12 };
+enum { CELL_NUMBERS = 12 };
 
 FUNCTION(py_row_write)
 {
@@ -19,13 +19,29 @@ FUNCTION(py_row_write)
     return PyLong_FromUnsignedLongLong(row_write(row, words));
 }
 
-/* Levels as (price_e4, size_e2) pairs, best first; the rest of the eight is zero. False with an exception. */
-static bool put_levels(PyObject *levels, int32_t *into)
+/* Levels from an array of words price_e4 | size_e2 << 32, which is how a book that is in a hurry keeps them. */
+static bool put_words(PyObject *levels, int32_t *into)
 {
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(levels, &buffer, PyBUF_ND | PyBUF_FORMAT))
+        return false;
+    bool good = buffer.ndim == 1 && buffer.itemsize == 8 && buffer.format && !strcmp(buffer.format, "q");
+    if (!good)
+        PyErr_Format(PyExc_TypeError, "levels as a buffer: an array of type q is expected");
+    else if (buffer.len)
+        memcpy(into, buffer.buf, (size_t)(buffer.len < 8 * DEPTH ? buffer.len : 8 * DEPTH));
+    PyBuffer_Release(&buffer);
+    return good;
+}
+
+bool put_levels(PyObject *levels, int32_t *into)
+{
+    bool tuple = PyTuple_CheckExact(levels), list = !tuple && PyList_CheckExact(levels);
+    if (!tuple && !list && PyObject_CheckBuffer(levels))
+        return put_words(levels, into);
     Py_ssize_t count = PySequence_Size(levels);
     if (count < 0)
         return false;
-    bool tuple = PyTuple_CheckExact(levels), list = !tuple && PyList_CheckExact(levels);
     for (Py_ssize_t n = 0; n < count && n < DEPTH; n++) {
         PyObject *known = tuple ? PyTuple_GetItem(levels, n) : list ? PyList_GetItem(levels, n) : NULL; /* borrowed */
         if (known && PyTuple_CheckExact(known) && PyTuple_Size(known) == 2) {
@@ -61,24 +77,9 @@ static bool put_levels(PyObject *levels, int32_t *into)
     return true;
 }
 
-/* The cell of layout.py, field by field. */
-struct cell {
-    uint64_t uid;
-    uint32_t connection, epoch;
-    int64_t venue_ms, recv_ns, publish_ns;
-    uint32_t flags, tick_e4, fee_rate_e6;
-    uint16_t fee_exponent, fee_quantum_e6;
-    uint32_t fee_align_e6, reserved;
-    int32_t yes_asks[2 * DEPTH], no_asks[2 * DEPTH];
-};
-_Static_assert(sizeof(struct cell) == CELL_SIZE, "the cell has the layout's size");
-
 FUNCTION(py_row_publish)
 {
-    union {
-        struct cell cell;
-        uint64_t words[CELL_SIZE / 8];
-    } made;
+    union cell_words made;
     uint64_t u[CELL_NUMBERS];
     int64_t i[CELL_NUMBERS];
     if (!arguments("row_publish", count, 2 + CELL_NUMBERS + 2))
@@ -157,10 +158,7 @@ static PyObject *levels_of(const int32_t *words)
 
 FUNCTION(py_row_fetch)
 {
-    union {
-        struct cell cell;
-        uint64_t words[CELL_SIZE / 8];
-    } copy;
+    union cell_words copy;
     if (!arguments("row_fetch", count, 2))
         return NULL;
     uint8_t *row = place(module, args, ROW_SIZE, false);

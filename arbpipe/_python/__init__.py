@@ -7,6 +7,7 @@ on a store being visible before a later load: waiters poll. ``arbpipe.shm.core``
 """
 
 from arbpipe._python.kernel import Kernel
+from arbpipe._python.outlet import Outlet, histogram_record
 from arbpipe._python.region import Region
 from arbpipe._python.ring import Overrun, log_drain, log_push, ring_push, ring_read
 from arbpipe._python.row import LAYOUT, ROW_BUSY, row_fetch, row_publish, row_read, row_write
@@ -17,11 +18,13 @@ __all__ = [
     "Region",
     "Overrun",
     "Kernel",
+    "Outlet",
     "ROW_BUSY",
     "row_read",
     "row_fetch",
     "row_write",
     "row_publish",
+    "histogram_record",
     "log_push",
     "log_drain",
     "ring_push",

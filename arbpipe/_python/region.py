@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 from operator import index
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Region"]
+
+_RUN_MOST: Final = 16
 
 
 @final
@@ -119,6 +121,30 @@ class Region:
     def store_u8(self, offset: int, value: int, /) -> None:
         """Store one byte."""
         self._b[self._at(offset, 1, 1)] = value
+
+    def store_run(self, offset: int, /, *values: int) -> None:
+        """Store signed 64-bit words one after the other (release each)."""
+        at, numbers = self._run(offset, values)
+        for n, value in enumerate(numbers, at):
+            self._i64[n] = value
+
+    def add_run(self, offset: int, /, *amounts: int) -> None:
+        """Add to 64-bit words one after the other, modulo 2^64. Single writer: not atomic."""
+        at, numbers = self._run(offset, amounts)
+        for n, amount in enumerate(numbers, at):
+            self._u64[n] = (self._u64[n] + amount) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def _run(self, offset: int, values: tuple[int, ...]) -> tuple[int, list[int]]:
+        """Where a run of words begins, and its values, all checked before the first is stored."""
+        if not 1 <= len(values) <= _RUN_MOST:
+            raise TypeError(f"a run of {len(values)} words: 1 to {_RUN_MOST} are possible")
+        numbers = [index(value) for value in values]
+        for number in numbers:
+            if not -(1 << 63) <= number < 1 << 63:
+                raise ValueError(f"{number} does not fit the word it is stored in")
+        at = self._at(offset, 8 * len(numbers), 8) >> 3
+        self._writable()
+        return at, numbers
 
     def read(self, offset: int, length: int, /) -> bytes:
         """Copy ``length`` bytes out; no order is promised inside the copy."""

@@ -7,6 +7,7 @@ before it moves the head, so at ``head − n == capacity`` the entry may be half
 
 from __future__ import annotations
 
+from operator import index
 from typing import TYPE_CHECKING, Final
 
 from arbpipe._python.region import Region
@@ -15,7 +16,7 @@ from arbpipe.shm.layout import HEAD_BYTES
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Overrun", "log_drain", "log_push", "overrun", "ring_push", "ring_read"]
+__all__ = ["Overrun", "log_drain", "log_place", "log_push", "overrun", "ring_push", "ring_read"]
 
 _STRIDE_MOST: Final = 4096
 
@@ -47,6 +48,13 @@ def _check_stride(stride: int) -> None:
 def _check_position(position: int) -> None:
     if not 0 <= position < 1 << 64:
         raise ValueError(f"{position} does not fit the word it is stored in")
+
+
+def log_place(region: Region, base: int, capacity: int) -> tuple[int, int]:
+    """A change log's place, checked."""
+    base, capacity = index(base), index(capacity)
+    _check(region, base, capacity, 4)
+    return base, capacity
 
 
 def log_push(region: Region, base: int, capacity: int, slot: int, /) -> int:

@@ -7,8 +7,9 @@ it dies, the version still points at a whole cell. A reader accepts a copy only 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from arbpipe._python.region import Region
 from arbpipe.shm.layout import CELL, CORE_LAYOUT, DEPTH, ROW
@@ -16,13 +17,16 @@ from arbpipe.shm.layout import CELL, CORE_LAYOUT, DEPTH, ROW
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["LAYOUT", "ROW_BUSY", "row_fetch", "row_publish", "row_read", "row_write"]
+__all__ = ["LAYOUT", "ROW_BUSY", "Quotes", "cell_of", "pairs_of", "row_fetch", "row_publish", "row_read", "row_write"]
 
 #: What :func:`row_read` returns when the row moved under every try.
 ROW_BUSY: Final = -1
 _CELL0: Final = ROW.offset("cell0")
 _SIZE: Final = CELL.size
 _TRIES: Final = 64
+#: Best first: pairs ``(price_e4, size_e2)``, or an array of words ``price_e4 | size_e2 << 32``.
+Quotes: TypeAlias = "Sequence[tuple[int, int]] | array[int]"
+_PAIR: Final = struct.Struct("<ii")
 _FIELDS: Final = struct.Struct("<QIIqqqIIIHHII32i")
 #: What the two cores must agree on.
 LAYOUT: Final = CORE_LAYOUT
@@ -62,8 +66,8 @@ def row_publish(
     fee_exponent: int,
     fee_quantum_e6: int,
     fee_align_e6: int,
-    yes_asks: Sequence[tuple[int, int]],
-    no_asks: Sequence[tuple[int, int]],
+    yes_asks: Quotes,
+    no_asks: Quotes,
     /,
 ) -> int:
     """Publish a cell made of its fields; levels beyond the eighth are left out. Single writer.
@@ -71,8 +75,34 @@ def row_publish(
     Raises:
         ValueError: a number does not fit its field, or a level is not a pair.
     """
+    fields = (uid, connection, epoch, venue_ms, recv_ns, publish_ns, flags, tick_e4)
+    fee = (fee_rate_e6, fee_exponent, fee_quantum_e6, fee_align_e6)
+    return row_write(region, offset, cell_of(*fields, *fee, yes_asks, no_asks))
+
+
+def cell_of(
+    uid: int,
+    connection: int,
+    epoch: int,
+    venue_ms: int,
+    recv_ns: int,
+    publish_ns: int,
+    flags: int,
+    tick_e4: int,
+    fee_rate_e6: int,
+    fee_exponent: int,
+    fee_quantum_e6: int,
+    fee_align_e6: int,
+    yes_asks: Quotes,
+    no_asks: Quotes,
+) -> bytes:
+    """A cell made of its fields; levels beyond the eighth are left out.
+
+    Raises:
+        ValueError: a number does not fit its field, or a level is not a pair.
+    """
     try:
-        cell = _FIELDS.pack(
+        return _FIELDS.pack(
             uid,
             connection,
             epoch,
@@ -93,11 +123,27 @@ def row_publish(
         if "not an integer" in str(error):
             raise TypeError(f"a field of the cell is no whole number: {error}") from None
         raise ValueError(f"a number does not fit its field of the cell: {error}") from None
-    return row_write(region, offset, cell)
 
 
-def _flat(levels: Sequence[tuple[int, int]]) -> list[int]:
-    flat = [word for price, size in levels[:DEPTH] for word in (price, size)]
+def pairs_of(levels: Quotes) -> Sequence[tuple[int, int]]:
+    """The first eight as pairs, whichever way they are given.
+
+    Raises:
+        TypeError: a buffer of anything but 64-bit words.
+    """
+    if isinstance(levels, (tuple, list)):
+        return levels[:DEPTH]
+    try:
+        words = memoryview(levels)  # type: ignore[arg-type]
+    except TypeError:
+        return levels[:DEPTH]  # type: ignore[return-value]
+    if words.format != "q" or words.ndim != 1:
+        raise TypeError("levels as a buffer: an array of type q is expected")
+    return [_PAIR.unpack(words[n : n + 1]) for n in range(min(len(words), DEPTH))]
+
+
+def _flat(levels: Quotes) -> list[int]:
+    flat = [word for price, size in pairs_of(levels) for word in (price, size)]
     return flat + [0] * (2 * DEPTH - len(flat))
 
 

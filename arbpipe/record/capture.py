@@ -14,6 +14,7 @@ from typing import IO
 from arbpipe.clock import wall_ns
 from arbpipe.identity import Venue
 from arbpipe.venues.kalshi.feed import KalshiFeed
+from arbpipe.venues.kalshi.standing import Standing
 from arbpipe.venues.polymarket.feed import PolymarketFeed
 from arbpipe.venues.publisher import Publisher
 
@@ -72,8 +73,8 @@ class Capture:
 class CapturedKalshi(KalshiFeed):
     """A Kalshi feed that keeps what it applies."""
 
-    def __init__(self, publisher: Publisher, capture: Capture) -> None:
-        super().__init__(publisher, use_yes_price=True)
+    def __init__(self, publisher: Publisher, capture: Capture, standing: Standing | None = None) -> None:
+        super().__init__(publisher, use_yes_price=True, standing=standing)
         self._capture = capture
 
     def opened(self, number: int, age_ns: int) -> None:

@@ -209,7 +209,17 @@ ROW: Final = record(
     ("cell1", "u1", CELL.size),
 )
 #: What a core is built for; the native one carries its own, and is not used where they differ.
-CORE_LAYOUT: Final = (LINE, ROW.size, ROW.offset("cell0"), CELL.size, HEAD_BYTES, NO_QUOTE)
+CORE_LAYOUT: Final = (
+    LINE,
+    ROW.size,
+    ROW.offset("cell0"),
+    CELL.size,
+    HEAD_BYTES,
+    NO_QUOTE,
+    DEPTH,
+    SUB_BUCKETS,
+    N_BUCKETS,
+)
 LEG: Final = record(
     "leg",
     40,

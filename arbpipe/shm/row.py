@@ -6,9 +6,10 @@ cells and are single words of the same writer.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 from arbpipe.feemodel import FeeTerms
 from arbpipe.identity import Side
@@ -16,10 +17,12 @@ from arbpipe.shm import core
 from arbpipe.shm.layout import ROW
 from arbpipe.shm.segment import Segment
 
-__all__ = ["Levels", "Row", "RowFlag", "RowReader", "RowWriter"]
+__all__ = ["Levels", "Outlets", "Quotes", "Row", "RowFlag", "RowReader", "RowWriter"]
 
 #: ``(price_e4, size_e2)`` best first.
 Levels = Sequence[tuple[int, int]]
+#: What a row is made of: levels, or an array (type ``q``) of words ``price_e4 | size_e2 << 32``.
+Quotes: TypeAlias = "Levels | array[int]"
 
 _VERIFIED: Final = ROW.offset("verified")
 _CONFIRMED: Final = ROW.offset("confirmed_ns")
@@ -83,8 +86,8 @@ class RowWriter:
         flags: int,
         tick_e4: int,
         fee: FeeTerms | None,
-        yes_asks: Levels,
-        no_asks: Levels,
+        yes_asks: Quotes,
+        no_asks: Quotes,
     ) -> int:
         """Publish one whole row; return its version.
 
@@ -121,6 +124,41 @@ class RowWriter:
     def confirm(self, slot: int, age_ns: int) -> None:
         """The venue's own word that this row is current as of ``age_ns``."""
         self._region.store_i64(self._place.at(slot) + _CONFIRMED, age_ns)
+
+
+class Outlets:
+    """Makes the outlets of one range: an outlet publishes one instrument's row, costs and change in one call (design 5)."""
+
+    def __init__(self, segment: Segment, log: int, latency: int, counters: Sequence[int]) -> None:
+        """``log``: the number of the range's change log. Each publication is counted in the histogram at ``latency`` and
+        in each of the ``counters``, which are places too."""
+        self._region = segment.region
+        self._rows = segment.section("rows")
+        self._costs = segment.section("cost_e6").offset
+        self._log = segment.section("changes").at(log)
+        self._capacity = segment.counts.log_capacity
+        self._bell = segment.section("doorbell").offset
+        self._latency = latency
+        self._counters = tuple(counters)
+
+    def make(self, slot: int, uid: int, fee: FeeTerms | None, min_size_e2: int) -> core.Outlet:
+        """The outlet of the instrument ``uid`` in ``slot``. It has no cost without a fee or a smallest size: unknown is
+        never zero."""
+        terms = (fee.rate_e6, fee.exponent, fee.quantum_e6, fee.align_e6) if fee else (0, 0, 0, 0)
+        return core.Outlet(
+            self._region,
+            self._rows.at(slot),
+            self._costs + 8 * slot,
+            self._log,
+            self._capacity,
+            self._bell,
+            self._latency,
+            self._counters,
+            slot,
+            uid,
+            *terms,
+            max(min_size_e2, 0),
+        )
 
 
 class RowReader:

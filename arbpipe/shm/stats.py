@@ -14,7 +14,6 @@ from typing import Any, Final
 from arbpipe.clock import boottime_ns, wall_ns
 from arbpipe.shm import core
 from arbpipe.shm.layout import (
-    HISTOGRAM,
     HISTOGRAMS,
     N_BUCKETS,
     N_ERRORS,
@@ -121,7 +120,6 @@ class ProcessLine:
         self._counters = self._base + PROCESS.offset("counters")
         self._cursors = self._base + PROCESS.offset("cursors")
         self._heartbeat = self._base + PROCESS.offset("heartbeat_ns")
-        self._counts = [0] * PROCESS["counters"].count
         self._last_usage_ns = 0
 
     def begin(self) -> None:
@@ -141,9 +139,7 @@ class ProcessLine:
         region.store_u64(base + PROCESS.offset("start_ticks"), start_ticks())
         region.store_i64(base + PROCESS.offset("started_ns"), boottime_ns())
         region.store_u32(base + PROCESS.offset("restarts"), restarts + 1 if had_pid else 0)
-        for index in range(len(self._counts)):
-            # a restart goes on counting: what this run of the pipeline saw is the sum over its processes
-            self._counts[index] = region.load_u64(self._counters + 8 * index)
+        # the other counters stand: what this run of the pipeline saw is the sum over its processes
         self.set(Counter.IN_FLIGHT, 0)
         self.beat(usage=True)
 
@@ -168,18 +164,20 @@ class ProcessLine:
             self._region.write(self._base + PROCESS.offset("cpus"), cpus.encode()[:31].ljust(32, b"\0"))
 
     def add(self, counter: Counter, amount: int = 1) -> None:
-        """Add to a counter."""
-        self._counts[counter] += amount
-        self._region.store_u64(self._counters + 8 * counter, self._counts[counter])
+        """Add to a counter, which is this process's own."""
+        self._region.add_run(self._counters + 8 * counter, amount)
+
+    def counter_at(self, counter: Counter) -> int:
+        """Where a counter lies, for what counts many of them in one call (:meth:`Region.add_run`, an outlet)."""
+        return self._counters + 8 * counter
 
     def set(self, counter: Counter, value: int) -> None:
         """Set a counter that is a gauge."""
-        self._counts[counter] = value
         self._region.store_u64(self._counters + 8 * counter, value)
 
     def get(self, counter: Counter) -> int:
         """A counter's value."""
-        return self._counts[counter]
+        return self._region.load_u64(self._counters + 8 * counter)
 
     def cursor(self, index: int, value: int) -> None:
         """Store how far this process has consumed log or ring ``index`` (released after the work was done)."""
@@ -246,22 +244,12 @@ class Histogram:
 
     def __init__(self, segment: Segment, stage: Stage, role: Role) -> None:
         self._region = segment.region
-        self._base = segment.section("latency").at(HISTOGRAMS.index((stage, role)))
-        self._buckets = self._base + HISTOGRAM.offset("buckets")
+        #: Where the histogram lies in the segment.
+        self.at = segment.section("latency").at(HISTOGRAMS.index((stage, role)))
 
     def record(self, value_ns: int) -> None:
         """Count one latency."""
-        region, base = self._region, self._base
-        at = self._buckets + 8 * bucket_of(value_ns)
-        region.store_u64(at, region.load_u64(at) + 1)
-        count, least = region.load_u64(base), base + 24
-        if not count or value_ns < region.load_u64(least):
-            region.store_u64(least, max(value_ns, 0))
-        region.store_u64(base, count + 1)
-        total = base + 8
-        region.store_u64(total, region.load_u64(total) + max(value_ns, 0))
-        if value_ns > region.load_u64(base + 16):
-            region.store_u64(base + 16, value_ns)
+        core.histogram_record(self._region, self.at, value_ns)
 
 
 def histogram_of(segment: Segment, index: int) -> dict[str, Any]:

@@ -109,6 +109,10 @@ def ranges_of(segment: Segment) -> dict[Role, Range]:
     return {each.role: each for each in (Range(record) for record in segment.each("ranges"))}
 
 
+_IN_A_RUN: Final = ("confirmed_ns", "lag_ms", "last_frame_ns", "frames", "gaps")
+assert [CONNECTION.offset(name) for name in _IN_A_RUN] == [CONNECTION.offset(_IN_A_RUN[0]) + 8 * n for n in range(5)]
+
+
 class Connections:
     """The lines of ``connections``. Writers touch only the lines of their own range."""
 
@@ -149,6 +153,10 @@ class Connections:
     def confirm(self, index: int, age_ns: int) -> None:
         """A frame in sequence: every book of the connection is as of ``age_ns``."""
         self._region.store_i64(self._place.at(index) + self._confirmed, age_ns)
+
+    def line_at(self, index: int) -> int:
+        """Where ``confirmed_ns``, ``lag_ms``, ``last_frame_ns``, ``frames``, ``gaps`` begin, for one store of all five."""
+        return self._place.at(index) + self._confirmed
 
     def note(self, index: int, **values: int) -> None:
         """Store any of ``lag_ms``, ``last_frame_ns``, ``frames``, ``gaps``, ``reconnects``."""

@@ -10,13 +10,11 @@ from typing import Final
 
 from arbpipe.alerts import Alerts
 from arbpipe.clock import stamp_ns
-from arbpipe.feemodel import average_cost_e6
 from arbpipe.identity import Venue
-from arbpipe.shm import core
-from arbpipe.shm.doorbell import DetectorBell
+from arbpipe.shm.core import Outlet
 from arbpipe.shm.generation import Listing
-from arbpipe.shm.layout import NO_QUOTE, Role, Stage
-from arbpipe.shm.row import Levels, RowFlag, RowWriter
+from arbpipe.shm.layout import Role, Stage
+from arbpipe.shm.row import Outlets, Quotes, RowFlag, RowWriter
 from arbpipe.shm.segment import Segment
 from arbpipe.shm.stats import Counter, ErrorCode, Histogram, ProcessLine
 from arbpipe.shm.tables import (
@@ -33,11 +31,20 @@ from arbpipe.shm.tables import (
 
 __all__ = ["CrossWatch", "LagMeter", "Publisher"]
 
+assert Counter.SEQUENCED == Counter.FRAMES + 1, "heard() counts both in one call"
+
+
+def _terms(listing: Listing) -> tuple[object, ...]:
+    """What an outlet is made for."""
+    return listing.uid, listing.fee, listing.min_size_e2
+
 
 class LagMeter:
     """How far the venue's clock runs behind ours, against its rolling minimum over one to two minutes."""
 
     _WINDOW_MS: Final = 60_000
+
+    __slots__ = ("_current", "_previous", "_window_end")
 
     def __init__(self) -> None:
         self._current = self._previous = 1 << 62
@@ -49,8 +56,10 @@ class LagMeter:
         if local_ms >= self._window_end:
             self._previous, self._current = self._current, difference
             self._window_end = local_ms + self._WINDOW_MS
-        self._current = min(self._current, difference)
-        return difference - min(self._current, self._previous)
+        elif difference < self._current:
+            self._current = difference
+        least = self._current if self._current < self._previous else self._previous
+        return difference - least
 
 
 class CrossWatch:
@@ -58,8 +67,14 @@ class CrossWatch:
 
     _LIMIT_NS: Final = 250_000_000
 
+    __slots__ = ("_since",)
+
     def __init__(self) -> None:
         self._since: dict[str, tuple[int, int]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any instrument is crossed now: while none is, a frame that is not crossed need not be seen."""
+        return bool(self._since)
 
     def see(self, native_id: str, crossed: bool, age_ns: int) -> bool:
         """Note one frame's verdict; return whether the instrument must be quarantined."""
@@ -79,18 +94,25 @@ class Publisher:
         self.line = line
         self.alerts = alerts
         self.muted = False
+        #: A venue that speaks to us trades; False where somebody asks the venue itself.
+        self.frames_say_trading = True
         self.connections = Connections(segment)
         self._range = ranges_of(segment)[role]
-        self._region = segment.region
         self._rows = RowWriter(segment)
+        self._outlets = Outlets(
+            segment,
+            self._range.log,
+            Histogram(segment, Stage.FRAME_TO_ROW, role).at,
+            (line.counter_at(Counter.PUBLISHED), line.counter_at(Counter.CHANGES)),
+        )
+        self._of: dict[int, tuple[Listing, Outlet]] = {}  # slot → what is published there
+        self._first = self._range.first_connection
+        self._count = self._range.connections
+        self._frames_at = line.counter_at(Counter.FRAMES)
+        self._tally = segment.region.add_run
+        self._store = segment.region.store_run
         self._costs = Costs(segment)
         self._quarantine = Quarantine(segment, "feed")
-        self._log = segment.section("changes").at(self._range.log)
-        self._log_capacity = segment.counts.log_capacity
-        self._bell = DetectorBell(segment)
-        self._latency = Histogram(segment, Stage.FRAME_TO_ROW, role)
-        self._last: dict[int, tuple[object, ...]] = {}  # slot → what its row says
-        self._versions: dict[int, int] = {}  # slot → version of that row
         self._quarantined: set[int] = set()
         self._venues = VenueStates(segment, "feed")
         self._alerted: set[ErrorCode] = set()
@@ -118,9 +140,9 @@ class Publisher:
         Raises:
             IndexError: more connections than the range holds.
         """
-        if not 0 <= number < self._range.connections:
-            raise IndexError(f"connection {number}: {self._range.connections} are configured ([segment] connections)")
-        return self._range.first_connection + number
+        if not 0 <= number < self._count:
+            raise IndexError(f"connection {number}: {self._count} are configured ([segment] connections)")
+        return self._first + number
 
     def opened(self, number: int, age_ns: int) -> int:
         """The connection is open in a new epoch: everything before it is void. Return the epoch."""
@@ -130,15 +152,28 @@ class Publisher:
         self.connections.note(index, lag_ms=0, last_frame_ns=age_ns)
         if not self.muted:
             self.connections.set_state(index, ConnectionState.LIVE)
-            # frames are all a feed knows so far: a venue that speaks to us trades
-            self._venues.set(self.venue, VenueState.TRADING)
+            if self.frames_say_trading:
+                self.venue_state(VenueState.TRADING)
         return epoch
+
+    def venue_state(self, state: VenueState) -> None:
+        """What the venue allows, as far as its feed knows."""
+        self._venues.set(self.venue, state)
 
     def closed(self, number: int, reason: str) -> None:
         """The connection is gone; one store invalidates all its books."""
         index = self.connection(number)
         self.connections.set_state(index, ConnectionState.DOWN, reason)
         self.connections.next_epoch(index)
+
+    def heard(self, line_at: int, age_ns: int, lag_ms: int, frames: int, gaps: int) -> None:
+        """A frame in sequence: it counts, and every book of its connection is as of ``age_ns``.
+
+        ``line_at``: :meth:`Connections.line_at`; ``lag_ms`` as :class:`LagMeter` says it; ``frames`` and ``gaps`` of this
+        connection so far.
+        """
+        self._tally(self._frames_at, 1, 1)
+        self._store(line_at, age_ns, lag_ms, age_ns, frames, gaps)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -147,60 +182,40 @@ class Publisher:
         listing: Listing,
         number: int,
         epoch: int,
-        *,
         flags: RowFlag,
         venue_ms: int,
         recv_ns: int,
         tick_e4: int,
-        yes_asks: Levels,
-        no_asks: Levels,
+        yes_asks: Quotes,
+        no_asks: Quotes,
+        verified: bool = False,
     ) -> int:
         """Publish one instrument's row, cost and change; return the version that stands for it now.
 
-        A row that would say the same as the one before is not published again: its version stands.
+        A row that would say the same as the one that stands is not published again: its version stands. ``verified``:
+        the check of what is published has passed already.
         """
         if self.muted:
             return 0
-        slot = listing.slot
-        if not listing.tradeable:
-            flags |= RowFlag.NOT_TRADEABLE if listing.fee is not None else RowFlag.NONE
-        if flags:
-            yes_asks = no_asks = ()
-        terms = (listing.fee, listing.min_size_e2, listing.tradeable)
-        says = (listing.uid, number, epoch, flags, tick_e4, terms, tuple(yes_asks), tuple(no_asks))
-        if self._last.get(slot) == says:
-            return self._versions[slot]
-        now = stamp_ns()
-        version = self._rows.publish(
-            slot,
-            uid=listing.uid,
-            connection=self.connection(number),
-            epoch=epoch,
-            venue_ms=venue_ms,
-            recv_ns=recv_ns,
-            publish_ns=now,
-            flags=flags,
-            tick_e4=tick_e4,
-            fee=listing.fee,
-            yes_asks=yes_asks,
-            no_asks=no_asks,
+        known = self._of.get(listing.slot)
+        outlet = known[1] if known is not None and known[0] is listing else self._outlet(listing)
+        if not listing.tradeable and listing.fee is not None:
+            flags |= RowFlag.NOT_TRADEABLE
+        if not 0 <= number < self._count:
+            self.connection(number)  # raises
+        return outlet.publish(
+            self._first + number, epoch, flags, venue_ms, recv_ns, tick_e4, yes_asks, no_asks, verified
         )
-        self._costs.store(slot, self._cost(listing, flags, yes_asks), self._cost(listing, flags, no_asks))
-        core.log_push(self._region, self._log, self._log_capacity, slot)
-        self._bell.ring()
-        self._latency.record(stamp_ns() - recv_ns)
-        self.line.add(Counter.PUBLISHED)
-        self.line.add(Counter.CHANGES)
-        self._last[slot] = says
-        self._versions[slot] = version
-        return version
 
-    @staticmethod
-    def _cost(listing: Listing, flags: RowFlag, asks: Levels) -> int:
-        if flags or listing.fee is None or not listing.tradeable or not listing.min_size_e2:
-            return NO_QUOTE
-        cost = average_cost_e6(listing.fee, asks, listing.min_size_e2)
-        return NO_QUOTE if cost is None else cost
+    def _outlet(self, listing: Listing) -> Outlet:
+        """The outlet of a listing, made anew only if its terms are new: a generation lists all of them again."""
+        known = self._of.get(listing.slot)
+        if known is None or _terms(known[0]) != _terms(listing):
+            outlet = self._outlets.make(listing.slot, listing.uid, listing.fee, listing.min_size_e2)
+        else:
+            outlet = known[1]
+        self._of[listing.slot] = (listing, outlet)
+        return outlet
 
     def withdraw(self, listing: Listing, number: int, epoch: int, flag: RowFlag, recv_ns: int) -> None:
         """No quote on this instrument until a later publish."""
@@ -235,12 +250,12 @@ class Publisher:
 
     def forget(self, listing: Listing) -> None:
         """The instrument is listed no more: NO_QUOTE is written before the generation is acknowledged."""
-        if listing.slot in self._last:
+        if listing.slot in self._of:
             # the row too: an attempt of an older generation reads it, and nobody will correct its prices any more
             self.withdraw(listing, 0, 0, RowFlag.NOT_TRADEABLE, stamp_ns())
         self._costs.no_quote(listing.slot)
         self.quarantine(listing.slot, QuarantineReason.NONE)
-        self._last.pop(listing.slot, None)
+        self._of.pop(listing.slot, None)
 
     # -- errors ------------------------------------------------------------------------------------------------------
 

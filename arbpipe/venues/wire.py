@@ -29,6 +29,8 @@ _FIRST_DELAY_S: Final = 0.1
 _MOST_DELAY_S: Final = 10.0
 _STABLE_S: Final = 30.0
 _MAX_MESSAGE: Final = 64 * 1024 * 1024
+_TEXT: Final = WSMsgType.TEXT
+_DATA: Final = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
 
 
 class WireUser(Protocol):
@@ -48,6 +50,7 @@ class _Listener(WSListener):
     def __init__(self, wire: Wire) -> None:
         super().__init__()
         self._wire = wire
+        self._message = wire.user.wire_message
         self._parts: list[bytes] = []
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -55,7 +58,9 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind in (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION):
+        if kind == _TEXT and frame.fin and not self._parts:  # nearly every frame
+            self._message(frame.get_payload_as_bytes())
+        elif kind in _DATA:
             data = frame.get_payload_as_bytes()  # a copy: the frame's memory is reused after this callback
             if not frame.fin:
                 self._parts.append(data)
@@ -67,7 +72,7 @@ class _Listener(WSListener):
                 self._parts.append(data)
                 data = b"".join(self._parts)
                 self._parts.clear()
-            self._wire.user.wire_message(data)
+            self._message(data)
         elif kind is WSMsgType.CLOSE:
             self._wire.close_reason = f"closed by the venue ({frame.get_close_code()})"
             transport.send_close(WSCloseCode.OK)

@@ -286,8 +286,108 @@ static void test_kernel(void)
     }
 }
 
-int main(void)
+/* -- publications ---------------------------------------------------------------------------------------------------------- */
+
+enum { OUTLET_LOG = 16, PRICES = 10000 };
+
+struct published { /* every place an allocation of its own */
+    struct outlet outlet;
+    uint64_t counter;
+};
+
+static void outlet_begin(struct published *p)
 {
+    p->outlet = (struct outlet){.row = fresh(ROW_SIZE),
+                                .log = fresh(HEAD_BYTES + 4 * OUTLET_LOG),
+                                .bell = fresh(BELL_BYTES),
+                                .latency = fresh(HISTOGRAM_SIZE),
+                                .costs = fresh(8),
+                                .counters = {&p->counter},
+                                .counted = 1,
+                                .log_capacity = OUTLET_LOG,
+                                .slot = 3,
+                                .min_size_e2 = 100};
+    p->counter = 0;
+}
+
+static void outlet_end(struct published *p)
+{
+    free(p->outlet.row);
+    free(p->outlet.log);
+    free(p->outlet.bell);
+    free(p->outlet.latency);
+    free(p->outlet.costs);
+}
+
+static uint64_t outlet_say(struct published *p, int price)
+{
+    union cell_words made = {.cell = {.uid = 5, .fee_exponent = 1, .yes_asks = {price, 100}}};
+    return outlet_publish(&p->outlet, &made, true);
+}
+
+static void test_outlet(void)
+{
+    struct published p;
+    outlet_begin(&p);
+    for (uint64_t n = 1; n <= 3 * OUTLET_LOG; n++) {
+        CHECK(outlet_say(&p, (int)n) == n);
+        CHECK(outlet_say(&p, (int)n) == n); /* says the same */
+        CHECK(p.counter == n && *(uint64_t *)p.outlet.log == n && *(uint64_t *)p.outlet.latency == n);
+        CHECK((uint32_t)*p.outlet.costs == n * 100 && *p.outlet.costs >> 32 == NO_QUOTE);
+    }
+    union cell_words most = {.cell = {.fee_rate_e6 = FEE_RATE_MOST_E6}};
+    for (int n = 0; n < DEPTH; n++) {
+        most.cell.no_asks[2 * n] = ONE_DOLLAR_E4 / 2;
+        most.cell.no_asks[2 * n + 1] = INT32_MAX;
+    }
+    int32_t variance_e6 = 1000000;
+    for (uint16_t exponent = 1; exponent <= FEE_EXPONENT_MOST; exponent++) {
+        most.cell.fee_exponent = exponent;
+        variance_e6 /= 4;
+        CHECK(average_cost_e6(&most.cell, most.cell.no_asks, 8 * (uint64_t)INT32_MAX) == 500000 + variance_e6);
+        CHECK(average_cost_e6(&most.cell, most.cell.no_asks, 8 * (uint64_t)INT32_MAX + 1) == NO_QUOTE);
+    }
+    for (int shift = 0; shift < 64; shift++)
+        histogram_record(p.outlet.latency, (int64_t)((uint64_t)1 << shift));
+    outlet_end(&p);
+}
+
+static void *outlet_writer(void *arg)
+{
+    for (int price = 1; price <= PRICES; price++)
+        outlet_say(arg, price);
+    return NULL;
+}
+
+/* Row, check, costs, change: who reads them the other way round never finds a later one ahead of an earlier one. */
+static void test_outlet_between_threads(int rounds)
+{
+    for (int round = 0; round < rounds && !failures; round++) {
+        struct published p;
+        pthread_t writer;
+        outlet_begin(&p);
+        *p.outlet.costs = 0;
+        pthread_create(&writer, NULL, outlet_writer, &p);
+        uint64_t version = 0;
+        while (version < PRICES && !failures) {
+            uint64_t head = load_acquire((uint64_t *)p.outlet.log);
+            uint64_t cost = (uint32_t)load_acquire(p.outlet.costs) / 100;
+            uint64_t checked = load_acquire((uint64_t *)p.outlet.row + 1);
+            version = load_acquire((uint64_t *)p.outlet.row);
+            CHECK(head <= cost && cost <= checked && checked <= version);
+        }
+        pthread_join(writer, NULL);
+        outlet_end(&p);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count > 1 && !strcmp(arguments[1], "order")) {
+        test_outlet_between_threads(500);
+        puts(failures ? "failed" : "ok");
+        return failures != 0;
+    }
     test_row();
     test_row_between_threads();
     test_log();
@@ -295,6 +395,8 @@ int main(void)
     test_ring_log_and_bell_between_threads();
     test_bell_times_out();
     test_kernel();
+    test_outlet();
+    test_outlet_between_threads(20);
     puts(failures ? "failed" : "ok");
     return failures != 0;
 }

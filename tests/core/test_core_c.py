@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from core_mutants import HERE, NATIVE, build
 
-PURE = [NATIVE / f"{name}.c" for name in ("row", "log", "ring", "wait", "kernel")]
+PURE = [NATIVE / f"{name}.c" for name in ("row", "log", "ring", "wait", "kernel", "outlet")]
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion", "-Wno-sign-conversion"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-g", "-O1"]
 
@@ -59,6 +59,8 @@ def test_the_c_tests_pass_under_the_sanitizers(tmp_path: Path) -> None:
             "heap-buffer-overflow",
         ),
         ("kernel.c", "free(all[n]);", "(void)all;", "LeakSanitizer"),
+        ("outlet.c", "bucket < N_BUCKETS ? bucket : N_BUCKETS - 1", "bucket", "heap-buffer-overflow"),
+        ("outlet.c", "uint64_t fee[DIGITS] = {0}, left", "uint64_t fee[3] = {0}, left", "insufficient space"),
         (
             "kernel.c",
             "int64_t edge = word[1] * ONE_DOLLAR_E6;",

@@ -157,6 +157,9 @@ def test_a_bad_offset_raises_from_every_function_and_changes_nothing(core: Modul
         lambda: core.ring_push(region, offset, 4, 64, bytes(64)),
         lambda: core.ring_read(region, offset, 4, 64, 0),
         lambda: core.bell_ring(region, offset),
+        lambda: core.histogram_record(region, offset, 1),
+        lambda: region.store_run(offset, *[1] * 9),
+        lambda: region.add_run(offset, *[1] * 9),
         lambda: core.bell_wait(region, offset, [0], [0], 0, 1000),
         lambda: core.Kernel(region, offset, 1 << 20, [], [], 16, *NOTHING, 1),
         lambda: core.Kernel(region, 0, 8, [offset], [0], 16, *NOTHING, 1),
@@ -188,6 +191,27 @@ def test_a_stride_that_is_no_whole_number_of_words_is_refused(core: ModuleType, 
         core.ring_push(region, 0, 4, stride, bytes(64))
     with pytest.raises((IndexError, ValueError)):
         core.ring_read(region, 0, 4, stride, 0)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=16), st.data())
+def test_a_run_of_words_is_stored_and_added_to_in_one_call(core: ModuleType, values: list[int], data: Any) -> None:
+    region = core.Region(bytearray(8 * 18))
+    region.store_run(8, *values)
+    assert [region.load_i64(8 * n) for n in range(18)] == [0, *values, *[0] * (17 - len(values))]
+    amounts = data.draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=len(values), max_size=len(values)))
+    region.add_run(8, *amounts)
+    sums = [(a + b) % 2**64 for a, b in zip(values, amounts, strict=True)]
+    assert [region.load_u64(8 * n) for n in range(18)] == [0, *sums, *[0] * (17 - len(sums))]
+
+
+@pytest.mark.parametrize("values", [(), (1,) * 17, (1, 2**63), (1, -(2**63) - 1), (1, "2"), (1, 2.0)], ids=str)
+def test_a_run_with_one_wrong_value_stores_none_of_them(core: ModuleType, values: tuple[Any, ...]) -> None:
+    buffer = bytearray(8 * 20)
+    region = core.Region(buffer)
+    for run in (region.store_run, region.add_run):
+        with pytest.raises((TypeError, ValueError)):
+            run(8, *values)
+    assert buffer == bytes(8 * 20)
 
 
 def test_a_region_of_the_other_kind_is_refused_by_the_native_core(native: ModuleType) -> None:
@@ -274,6 +298,16 @@ def test_an_argument_that_releases_the_region_while_it_is_converted_harms_nothin
     each(lambda region, evil: region.read(0, evil(8)))
     each(lambda region, evil: core.row_publish(region, 0, *[1] * 11, evil(1), (), ()))
     each(lambda region, evil: core.row_publish(region, 0, *[1] * 12, (), [(1, evil(1))]))
+    each(lambda region, evil: region.store_run(8, 1, evil(1)))
+    each(lambda region, evil: region.add_run(evil(8), 1, 1))
+    each(lambda region, evil: core.histogram_record(region, 0, evil(1)))
+    outlet = (0, 512, 1024, 16, 2048, 4096, (520,))
+    terms = (9, 7, 70_000, 1, 100, 100)
+    each(lambda region, evil: core.Outlet(region, *outlet, *terms, evil(1)).publish(1, 1, 0, 1, 1, 1, (), (), True))
+    each(lambda region, evil: core.Outlet(region, *outlet, *terms, 1).publish(1, 1, 0, evil(1), 1, 1, (), (), True))
+    each(
+        lambda region, evil: core.Outlet(region, *outlet, *terms, 1).publish(1, 1, 0, 1, 1, 1, (), [(1, evil(1))], True)
+    )
     each(lambda region, evil: core.log_push(region, 0, 16, evil(1)))
     each(lambda region, evil: core.log_drain(region, 0, 16, evil(0)))
     each(lambda region, evil: core.ring_read(region, 0, 4, 64, evil(0)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from core_mutants import HERE, Change, load_core, native_mutant, twin_mutant
 
-from arbpipe.shm.layout import CELL, HEAD_BYTES, LINE, NO_QUOTE, ROW
+from arbpipe.shm.layout import CELL, HEAD_BYTES, HISTOGRAM, LINE, NO_QUOTE, ROW
 
 ROOT = HERE.parents[1]
 SLOTS, LOG, RING, STRIDE = 6, 8, 4, 64
@@ -24,7 +26,9 @@ COSTS = ROWS + SLOTS * ROW.size
 LOGS = (COSTS + LINE, COSTS + LINE + HEAD_BYTES + LINE)
 RINGS = LOGS[1] + HEAD_BYTES + LINE
 BELL = RINGS + HEAD_BYTES + RING * STRIDE
-SIZE = BELL + 2 * LINE
+LATENCY = BELL + 2 * LINE
+COUNTERS = LATENCY + HISTOGRAM.size
+SIZE = COUNTERS + LINE
 
 Operation = Callable[["Side"], Any]
 
@@ -37,6 +41,22 @@ class Side:
         self.memory = bytearray(SIZE)
         self.region = core.Region(self.memory)
         self.kernel = core.Kernel(self.region, COSTS, SLOTS, LOGS, (0, 0), LOG, *arrays, 5_000)
+        self.outlets = [
+            core.Outlet(
+                self.region,
+                slot * ROW.size,
+                COSTS + 8 * slot,
+                LOGS[slot % 2],
+                LOG,
+                BELL,
+                LATENCY,
+                (COUNTERS, COUNTERS + 8)[: slot % 3],
+                slot,
+                2**63 + slot,
+                *(20_000 * slot, slot % 5, 3, 4, 150 * (slot % 4)),
+            )
+            for slot in range(SLOTS)
+        ]
 
     def do(self, operation: Operation) -> Any:
         """What it returns, or the kind of error and what it says of a lost entry."""
@@ -60,6 +80,11 @@ def world(dice: random.Random) -> list[Any]:
     return [*arrays, np.array([dice.randrange(1, 4) for _ in covers], np.uint32)]
 
 
+def words_of(levels: list[tuple[int, int]]) -> array[int]:
+    """Levels as a book keeps them that is in a hurry."""
+    return array("q", b"".join(struct.pack("<II", price % 2**32, size % 2**32) for price, size in levels))
+
+
 def operation(dice: random.Random) -> Operation:
     """One call with arguments that are mostly good."""
     slot, log, n = dice.randrange(SLOTS), dice.choice(LOGS), dice.randrange(40)
@@ -72,6 +97,7 @@ def operation(dice: random.Random) -> Operation:
     kind = dice.choice(("u64", "i64", "u32", "i32", "u8"))
     value = dice.choice((0, 1, -1, -(2**31) - 1, 2**8, 2**31, 2**32 - 1, 2**63, 2**64, 1.5, "x", None))
     data = dice.randbytes(dice.randrange(20))
+    dice_ns = dice.randrange(-5, 2 ** dice.randrange(4, 63))
 
     def burst(side: Side) -> Any:
         return [side.core.log_push(side.region, log, LOG, (slot + i) % SLOTS) for i in range(n % 13)]
@@ -95,6 +121,36 @@ def operation(dice: random.Random) -> Operation:
         # where two things are wrong at once, which one is named first is not of the interface
         return "refused" if isinstance(result, type) else result, loaded
 
+    said = [dice.randrange(2) for _ in range(5)]
+    asks = [[(price, dice.randrange(300)) for price, _ in side] for side in levels]
+    if dice.random() < 0.1:
+        asks[0].append((dice.choice((10_000, 10_001, -1)), dice.choice((1, -1, 2**31))))
+    said[0] = said[0] if dice.random() < 0.98 else 2**32
+    flags, at = dice.choice((0, 0, 0, 0, 1)), dice.randrange(SLOTS)
+    shape, then = dice.choice((list, tuple, words_of)), dice.choice(("once", "again", "costs", "flag"))
+
+    def published(side: Side) -> Any:
+        outlet = side.outlets[at]
+
+        def say(flags: int, asks: list[Any], verified: bool) -> Any:
+            return side.do(lambda _: outlet.publish(*said[:2], flags, *said[2:], *map(shape, asks), verified))
+
+        versions = [say(flags, asks, n % 2 == 0)]
+        if then == "costs":  # the row would say the same, its costs do not
+            side.region.store_u64(COSTS + 8 * at, NO_QUOTE | NO_QUOTE << 32)
+        elif then == "flag":  # a flag is all the news
+            versions.append(say(0, [[], []], n % 2 == 0))
+            versions.append(say(1, [[], []], n % 2 == 0))
+        if then != "once":
+            versions.append(say(flags, asks, n % 3 == 0))
+        fields = HISTOGRAM.unpack(side.memory, LATENCY)
+        # what the clock said differs; how many there are does not
+        side.memory[LATENCY:COUNTERS] = bytes(HISTOGRAM.size)
+        for cell in (ROW.offset("cell0"), ROW.offset("cell1")):
+            stamp = at * ROW.size + cell + CELL.offset("publish_ns")
+            side.memory[stamp : stamp + 8] = bytes(8)
+        return versions, fields["count"], sum(fields["buckets"])
+
     def copied(side: Side) -> Any:
         into = bytearray(b"\x55" * (CELL.size if n else 7))
         return side.core.row_read(side.region, row, into), bytes(into)
@@ -113,6 +169,10 @@ def operation(dice: random.Random) -> Operation:
         (3, lambda s: s.core.row_publish(s.region, row, *fields, *levels)),
         (3, lambda s: s.core.row_fetch(s.region, row)),
         (3, copied),
+        (8, published),
+        (2, lambda s: s.core.histogram_record(s.region, LATENCY, dice_ns)),
+        (2, lambda s: s.region.add_run(COUNTERS + 16, n - 20, offset)),
+        (2, lambda s: s.region.store_run(COUNTERS + 16, offset, n - 20)),
         (3, lambda s: s.core.log_drain(s.region, log, LOG, n)),
         (4, lambda s: s.core.ring_push(s.region, RINGS, RING, STRIDE, cell[:STRIDE])),
         (4, lambda s: s.core.ring_read(s.region, RINGS, RING, STRIDE, n % 12)),
@@ -183,6 +243,27 @@ NATIVE_MUTANTS: list[Change] = [
     ("kernel.c", "if (k->edge_e6[cover] >= k->threshold_e6)", "if (k->edge_e6[cover] > k->threshold_e6)"),
     ("kernel.c", "k->tail[log] = head;", "k->tail[log] = taken == TAKEN_OK ? head : k->tail[log];"),
     ("kernel.c", "if (last[cover] == mark)", "if (0)"),
+    ("outlet.c", "size < left ? size : left", "left"),
+    ("outlet.c", "if (!cell->fee_exponent || !size_e2)", "if (!size_e2)"),
+    ("outlet.c", "if (left)\n        return NO_QUOTE;", ""),
+    ("outlet.c", "price * (ONE_DOLLAR_E4 - price));", "price * ONE_DOLLAR_E4);"),
+    ("outlet.c", "fee[digit] += level[digit];", "fee[digit] = level[digit];"),
+    ("outlet.c", "(100 * money_e6 + fee_e8) / size_e2", "(100 * money_e6 + fee_e8 + size_e2 - 1) / size_e2"),
+    ("outlet.c", "yes | no << 32", "no | yes << 32"),
+    ("outlet.c", "load_relaxed(outlet->costs) == costs && ", ""),
+    ("outlet.c", "offsetof(struct cell, venue_ms), REST", "offsetof(struct cell, recv_ns), REST"),
+    ("outlet.c", "REST = offsetof(struct cell, flags)", "REST = offsetof(struct cell, tick_e4)"),
+    ("outlet.c", "if (cell->flags) {", "if (0) {"),
+    ("outlet.c", "        if (verified)\n            store_release(check, stands);\n        return", "        return"),
+    ("outlet.c", "    if (verified)\n        store_release(check, stands);\n    store", "    store"),
+    ("outlet.c", "n < outlet->counted", "n < 1"),
+    ("outlet.c", "    log_push(outlet->log, outlet->log_capacity, outlet->slot);\n", ""),
+    ("outlet.c", "57u - (unsigned)", "58u - (unsigned)"),
+    ("outlet.c", "value < load_relaxed(least)", "value > load_relaxed(least)"),
+    ("py_outlet.c", "(uint32_t)asks[2 * n] > ONE_DOLLAR_E4 || ", ""),
+    ("py_outlet.c", " || asks[2 * n + 1] < 0)", ")"),
+    ("py_row.c", "buffer.len < 8 * DEPTH ? buffer.len : 8 * DEPTH", "buffer.len < 8 ? buffer.len : 8"),
+    ("py_region.c", "load_relaxed(word + n) + (uint64_t)values[n]", "(uint64_t)values[n]"),
     ("py_kernel.c", "? edge + 1 : kernel->threshold_e6", "? edge : kernel->threshold_e6"),
     ("py_kernel.c", "if (bar > kernel->bar_e6[cover])", "if (1)"),
     ("py_kernel.c", "if (edge > kernel->edge_e6[cover])", "if (0)"),
@@ -192,6 +273,17 @@ TWIN_MUTANTS: list[Change] = [
     ("row.py", "region.write(offset + _CELL0 + (version & 1) * _SIZE, cell)", "region.write(offset + _CELL0, cell)"),
     ("row.py", "if level[1] <= 0:", "if level[1] < 0:"),
     ("row.py", "            into[:] = copy\n", "            into[:8] = copy[:8]\n"),
+    ("outlet.py", "or not self._least:", "or self._least == 150:"),
+    ("outlet.py", "self._cost(flags, yes) |", "self._cost(flags, no) |"),
+    ("outlet.py", "region.load_u64(self._costs) == costs and ", ""),
+    ("outlet.py", 'slice(CELL.offset("venue_ms"), ', 'slice(CELL.offset("recv_ns"), '),
+    ("outlet.py", 'CELL.offset("flags"))', 'CELL.offset("tick_e4"))'),
+    ("outlet.py", "() if flags else yes, () if flags else no", "yes, no"),
+    ("outlet.py", "            if verified:\n                region.store_u64(row + _VERIFIED, version)\n", ""),
+    ("outlet.py", "0 <= price <= ONE_DOLLAR_E4 and 0 <= size", "0 <= size"),
+    ("outlet.py", "value.bit_length() - 7", "value.bit_length() - 6"),
+    ("row.py", "range(min(len(words), DEPTH))", "range(min(len(words), 1))"),
+    ("region.py", "(self._u64[n] + amount) & 0xFFFF_FFFF_FFFF_FFFF", "amount & 0xFFFF_FFFF_FFFF_FFFF"),
     ("ring.py", "if head < tail or head - tail >= capacity:", "if head < tail or head - tail >= capacity - 1:"),
     ("ring.py", "    region.store_u64(base, head + 1)  # release: pairs with the head load in log_drain\n    return head + 1",
      "    region.store_u64(base, head + 1)\n    return head"),

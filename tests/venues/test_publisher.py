@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from feed_bench import Bench, kalshi, toml
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from arbpipe.feemodel import FeeTerms
 from arbpipe.shm.generation import Listing
 from arbpipe.shm.layout import NO_QUOTE, Stage
-from arbpipe.shm.row import Levels, RowFlag
+from arbpipe.shm.row import Quotes, RowFlag
 from arbpipe.shm.stats import Counter, ErrorCode, merged_histogram
 from arbpipe.shm.tables import ConnectionState, QuarantineReason
 from arbpipe.venues.publisher import CrossWatch, LagMeter, Publisher
@@ -24,7 +26,7 @@ def listing(kalshi_bench: Bench) -> Listing:
 
 
 def put(
-    publisher: Publisher, listing: Listing, *, yes: Levels = ASKS, flags: RowFlag = RowFlag.NONE, epoch: int = 1
+    publisher: Publisher, listing: Listing, *, yes: Quotes = ASKS, flags: RowFlag = RowFlag.NONE, epoch: int = 1
 ) -> int:
     return publisher.publish(
         listing,
@@ -57,6 +59,48 @@ def test_a_row_that_says_the_same_is_not_published_again(kalshi_bench: Bench, li
     assert put(publisher, listing, epoch=2) == 2
     assert put(publisher, listing, epoch=2, yes=ASKS[:1]) == 3
     assert put(publisher, listing._replace(fee=FeeTerms(80_000, 1, 1, 100)), epoch=2) == 4
+
+
+def test_what_was_checked_before_is_verified_as_it_is_published(kalshi_bench: Bench, listing: Listing) -> None:
+    publisher, stamps = kalshi_bench.publisher, {"venue_ms": 3, "recv_ns": 4, "tick_e4": 100}
+    for epoch in (1, 2):
+        publisher.publish(
+            listing, 0, epoch, flags=RowFlag.NONE, yes_asks=ASKS, no_asks=(), verified=epoch == 2, **stamps
+        )
+        assert kalshi_bench.verified(listing.slot) == (epoch == 2)
+
+
+def test_levels_as_a_books_words_make_the_same_row(kalshi_bench: Bench, listing: Listing) -> None:
+    assert put(kalshi_bench.publisher, listing) == 1
+    words = array("q", [price | size << 32 for price, size in ASKS])
+    assert put(kalshi_bench.publisher, listing, yes=words) == 1
+    words.append(4_700 | 5 << 32)
+    assert put(kalshi_bench.publisher, listing, yes=words) == 2
+    assert kalshi_bench.row(listing.slot).yes_asks == (*ASKS, (4_700, 5))
+
+
+def test_a_generation_that_lists_an_instrument_as_before_is_no_news(kalshi_bench: Bench) -> None:
+    for _ in range(3):
+        listing = kalshi_bench.generation(toml(kalshi("A"))).listings[0]
+        assert put(kalshi_bench.publisher, listing) == 1
+    listing = kalshi_bench.generation(toml(kalshi("A", min_size="21"))).listings[0]
+    assert put(kalshi_bench.publisher, listing) == 2  # its cost is another
+    # another instrument in the slot: whatever it quotes is news
+    listing = kalshi_bench.generation(toml(kalshi("B", min_size="21"))).listings[0]
+    assert put(kalshi_bench.publisher, listing) == 3
+    assert kalshi_bench.row(listing.slot).uid == listing.uid
+
+
+def test_a_frame_that_was_heard_counts_and_confirms_its_connection(kalshi_bench: Bench) -> None:
+    publisher, other = kalshi_bench.publisher, kalshi_bench.segment.fields("connections", 2)
+    line_at = kalshi_bench.connections.line_at(publisher.connection(1))
+    publisher.heard(line_at, 70, 5, 9, 2)
+    publisher.heard(line_at, 80, 6, 10, 2)
+    line = kalshi_bench.segment.fields("connections", kalshi_bench.first_connection + 1)
+    names = ("confirmed_ns", "lag_ms", "last_frame_ns", "frames", "gaps", "reconnects")
+    assert [line[name] for name in names] == [80, 6, 80, 10, 2, 0]
+    assert [kalshi_bench.get(one) for one in (Counter.FRAMES, Counter.SEQUENCED, Counter.GAPS)] == [2, 2, 0]
+    assert kalshi_bench.segment.fields("connections", 2) == other
 
 
 def test_another_minimum_size_is_another_first_look(kalshi_bench: Bench, listing: Listing) -> None:
@@ -199,8 +243,10 @@ def test_lag_is_never_negative_nor_above_the_spread_of_the_differences(frames: l
 
 def test_crossed_once_passes_crossed_twice_or_for_250_ms_does_not() -> None:
     watch = CrossWatch()
+    assert not watch
     assert [watch.see("A", crossed, 0) for crossed in (True, False, True, True, True)] == [False] * 3 + [True] * 2
     assert not watch.see("B", True, 0)
     assert watch.see("B", True, 250_000_000)
+    assert watch
     assert not watch.see("A", False, 1)
     assert not watch.see("A", True, 2)

@@ -96,6 +96,8 @@ Message = (
 
 _UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
+_DeltaFrame: Final = wire.DeltaFrame
+_SnapshotFrame: Final = wire.SnapshotFrame
 _decode_frame: Final = msgspec.json.Decoder(wire.AnyFrame).decode
 _decode_header: Final = msgspec.json.Decoder(wire.Header).decode
 _decode_market: Final = msgspec.json.Decoder(wire.MarketOf).decode
@@ -112,9 +114,27 @@ def decode(raw: bytes | bytearray | memoryview) -> Message:
         frame = _decode_frame(raw)
     except _UNREADABLE as error:
         return _refuse(raw, error)
-    if type(frame) is wire.DeltaFrame:
-        return _delta(frame)
-    if type(frame) is wire.SnapshotFrame:
+    if type(frame) is _DeltaFrame:
+        # nine frames of ten: no function of our own is called on the way
+        msg = frame.msg
+        try:
+            price_e4 = parse_price_e4(msg.price_dollars)
+            if 0 < price_e4 < ONE_DOLLAR_E4:
+                return Delta(
+                    frame.sid,
+                    frame.seq,
+                    msg.market_ticker,
+                    price_e4,
+                    _change_e2(msg.delta_fp),
+                    SIDES[msg.side],
+                    msg.ts_ms,
+                    msg.clock,
+                    frame.sending_ts_ms,
+                )
+        except (KeyError, FixedPointError):
+            pass
+        raise _delta_error(frame)
+    if type(frame) is _SnapshotFrame:
         return _snapshot(frame, raw)
     return CONVERT[type(frame)](frame)
 
@@ -138,6 +158,9 @@ def decode_rest_book(raw: bytes | bytearray | memoryview) -> RestBook:
     return RestBook(_levels(book.yes_dollars, ""), _levels(book.no_dollars, ""))
 
 
+_size_e2: Final = lru_cache(maxsize=65_536)(parse_size_e2)
+
+
 @lru_cache(maxsize=65_536)
 def _change_e2(text: str) -> int:
     return parse_scaled(text, 2, "a change in contracts")
@@ -151,38 +174,37 @@ def _levels(levels: wire.Levels | UnsetType, native_id: str) -> tuple[Level, ...
         return ()
     read = []
     for price_text, size_text in levels:
-        size_e2 = read_number("size", parse_size_e2, size_text, native_id)
-        price_e4 = read_number("price", parse_price_e4, price_text, native_id)
+        try:
+            size_e2, price_e4 = _size_e2(size_text), parse_price_e4(price_text)
+        except FixedPointError:
+            # one of them again, to say which
+            read_number("size", parse_size_e2, size_text, native_id)
+            read_number("price", parse_price_e4, price_text, native_id)
+            raise
         if size_e2:  # placeholders of size 0 are no quote, whatever their price
-            read.append((_inside(price_e4, price_text, native_id), size_e2))
+            if not 0 < price_e4 < ONE_DOLLAR_E4:
+                raise _outside(price_text, native_id)
+            read.append((price_e4, size_e2))
     return tuple(read)
 
 
-def _inside(price_e4: int, text: str, native_id: str) -> int:
-    if 0 < price_e4 < ONE_DOLLAR_E4:
-        return price_e4
-    raise FrameError(
-        "price", f"{native_id}: nobody can bid {text!r}; the book is in doubt, ask for a snapshot", native_id
-    )
+def _outside(text: str, native_id: str) -> FrameError:
+    detail = f"{native_id}: nobody can bid {text!r}; the book is in doubt, ask for a snapshot"
+    return FrameError("price", detail, native_id)
 
 
-def _delta(frame: wire.DeltaFrame) -> Delta:
+def _delta_error(frame: wire.DeltaFrame) -> FrameError:
+    """What is wrong with a change that :func:`decode` refuses."""
     msg = frame.msg
     ticker = msg.market_ticker
-    side = SIDES.get(msg.side)
-    if side is None:
-        raise FrameError("side", f"{ticker}: side {msg.side[:20]!r} is neither yes nor no; ask for a snapshot", ticker)
-    try:
-        price_e4 = parse_price_e4(msg.price_dollars)
-    except FixedPointError as error:
-        raise number_error("price", error, ticker) from None
-    if not 0 < price_e4 < ONE_DOLLAR_E4:
-        _inside(price_e4, msg.price_dollars, ticker)
-    try:
-        delta_e2 = _change_e2(msg.delta_fp)
-    except FixedPointError as error:
-        raise number_error("size", error, ticker) from None
-    return Delta(frame.sid, frame.seq, ticker, price_e4, delta_e2, side, msg.ts_ms, msg.clock, frame.sending_ts_ms)
+    if msg.side not in SIDES:
+        return FrameError("side", f"{ticker}: side {msg.side[:20]!r} is neither yes nor no; ask for a snapshot", ticker)
+    for kind, parse, text in (("price", parse_price_e4, msg.price_dollars), ("size", _change_e2, msg.delta_fp)):
+        try:
+            parse(text)
+        except FixedPointError as error:
+            return number_error(kind, error, ticker)
+    return _outside(msg.price_dollars, ticker)
 
 
 def _snapshot(frame: wire.SnapshotFrame, raw: bytes | bytearray | memoryview) -> Snapshot:

@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from arbpipe.clock import boottime_ns, stamp_ns
+from arbpipe.clock import boottime_ns, stamp_ns, wall_ns
 from arbpipe.errors import EnvironmentRefused
 from arbpipe.shm.generation import HasListings
 from arbpipe.shm.stats import ErrorCode
+from arbpipe.shm.tables import VenueState
 from arbpipe.venues.kalshi.auth import KalshiSigner
 from arbpipe.venues.kalshi.feed import MAX_MARKETS, KalshiFeed
 from arbpipe.venues.kalshi.line import Line
+from arbpipe.venues.kalshi.rest import KalshiRest
+from arbpipe.venues.kalshi.watch import KalshiWatch
 from arbpipe.venues.publisher import Publisher
 from arbpipe.venues.wire import Wire
 
@@ -81,8 +84,10 @@ class KalshiLive:
         tls: ssl.SSLContext | None,
         *,
         max_confirm_age_ns: int,
+        rest: KalshiRest | None = None,
     ) -> None:
-        """``max_confirm_age_ns``: how old a confirmation may be; half of it without a numbered frame is asked about.
+        """``max_confirm_age_ns``: how old a confirmation may be; half of it without a numbered frame is asked about. ``rest``:
+        where the venue is asked whether it trades; ``feed`` must then have a strict standing. Without it frames alone say so.
 
         Raises:
             EnvironmentRefused: ``ws_url`` is no WebSocket address.
@@ -104,6 +109,10 @@ class KalshiLive:
         self._stopped = asyncio.Event()
         self._asleep_ns = boottime_ns() - stamp_ns()
         self._full = False
+        self._watch = None if rest is None else KalshiWatch(rest, feed.standing, self.complain, feed.fee_of)
+        self._state: tuple[VenueState, str] | None = None
+        if self._watch is not None:
+            publisher.frames_say_trading = False
 
     @property
     def stopped(self) -> bool:
@@ -125,6 +134,8 @@ class KalshiLive:
         self._full = False
         self._assign([ticker for ticker in listed if ticker not in self._place])
         self._sync()
+        if self._watch is not None:
+            self._watch.stir()
 
     def _assign(self, tickers: list[str]) -> None:
         """Give each market a connection with room, a new one where none has."""
@@ -207,18 +218,21 @@ class KalshiLive:
             Exception: what a connection's task could not handle; the process should end and start anew.
         """
         self._running = True
+        watching = asyncio.create_task(self._watch.run()) if self._watch is not None else None
         try:
             for socket in self._sockets:
                 socket.task = asyncio.create_task(socket.wire.run())
             while not self._stopped.is_set():
                 self._tick()
+                if watching is not None and watching.done():
+                    watching.result()
                 for socket in self._sockets:
                     if socket.task is not None and socket.task.done():
                         socket.task.result()
                 await asyncio.sleep(self._tick_s)
         finally:
             self._running = False
-            tasks = [socket.task for socket in self._sockets if socket.task is not None]
+            tasks = [task for task in (watching, *(socket.task for socket in self._sockets)) if task is not None]
             self.stop()
             for task in tasks:
                 task.cancel()
@@ -238,6 +252,24 @@ class KalshiLive:
                 socket.give_up(reason)
         if self.feed.outbox:
             self.drain(now)
+        self._stand(now)
+
+    def _stand(self, now: int) -> None:
+        """What the venue said since the last look, and what the clock says, becomes venue and instrument state."""
+        if self._watch is None:
+            return
+        if self.feed.stirred:
+            self.feed.stirred = False
+            self._watch.stir()
+        wall_ms = wall_ns() // 1_000_000
+        state = self.feed.standing.venue(now, wall_ms)
+        if state != self._state:
+            self._state = state
+            self._publisher.venue_state(state[0])
+            if state[1]:
+                self.complain(f"kalshi does not trade: {state[1]}")
+        if self.feed.standing.stirred(wall_ms):
+            self.feed.restand(stamp_ns())
 
     def stop(self) -> None:
         """End: when this returns nothing is quoted and the feed is called no more; :meth:`run` returns soon after."""

@@ -21,6 +21,10 @@ class Verdict(Enum):
     UNNUMBERED = "unnumbered"
 
 
+# looking a member up costs as much as the whole check
+_OK, _GAP, _DUPLICATE, _UNNUMBERED = Verdict.OK, Verdict.GAP, Verdict.DUPLICATE, Verdict.UNNUMBERED
+
+
 class SequenceTracker:
     """The numbers of one connection: one object for each connection, or :meth:`reset` when it is made anew."""
 
@@ -37,15 +41,19 @@ class SequenceTracker:
         a number or without a ``sid`` (0) is ``UNNUMBERED``.
         """
         if not (sid and seq):
-            return Verdict.UNNUMBERED
+            return _UNNUMBERED
         last = self._last.get(sid, 0)
         if seq == last + 1:
             self._last[sid] = seq
-            return Verdict.OK
+            return _OK
         if seq <= last:
-            return Verdict.DUPLICATE
+            return _DUPLICATE
         self._last[sid] = seq
-        return Verdict.GAP
+        return _GAP
+
+    def forget(self, sid: int) -> None:
+        """A subscription ended: one made anew begins at 1, while the others of the connection count on."""
+        self._last.pop(sid, None)
 
     def last(self, sid: int) -> int:
         """The last number of ``sid``; 0 before the first."""

@@ -172,14 +172,36 @@ def test_a_frame_of_another_market_is_refused_and_changes_nothing() -> None:
     assert one.best_bid(YES) == (5_000, 100)
 
 
-def test_deltas_that_the_snapshot_contains_are_ignored() -> None:
+def test_a_clock_that_was_set_back_voids_the_book_until_the_next_snapshot() -> None:
+    """Maintenance may set a market's clock back (kalshi.md 2.4): changes that then look old are new."""
+
+    def wrong(levels: dict[int, int], snapshot_clock: int, change: Delta) -> None:
+        if change.clock is not None and change.clock > snapshot_clock:  # the snapshot has it already
+            levels[change.price_e4] += change.delta_e2
+
+    one = book()
+    one.apply_snapshot(snapshot(((5_000, 100),), clock=1_000))
+    frozen = {5_000: 100}
+    for clock in (7, 8, 9):
+        change = delta(YES, 5_000, 100, clock=clock)
+        wrong(frozen, 1_000, change)
+        if one.valid:
+            with pytest.raises(FrameError, match="the clock was set back"):
+                one.apply_delta(change)
+    assert (one.valid, one.best_bid(YES)) == (False, None)
+    assert frozen == {5_000: 100}  # the mistake: three changes later it still shows the book of before
+    one.apply_snapshot(snapshot(((5_000, 400),), clock=9))
+    one.apply_delta(delta(YES, 5_000, 100, clock=10))
+    assert one.best_bid(YES) == (5_000, 500)
+
+
+def test_changes_without_a_clock_and_those_that_share_one_are_applied() -> None:
     one = book()
     one.apply_snapshot(snapshot(((5_000, 100),), clock=10))
-    one.apply_delta(delta(YES, 5_000, 100, clock=10))
-    assert one.best_bid(YES) == (5_000, 100)
+    one.apply_delta(delta(YES, 5_000, 100, clock=11))
     one.apply_delta(delta(YES, 5_000, 100, clock=11))
     one.apply_delta(delta(YES, 5_000, 100))  # without a clock nothing can be compared
-    assert one.best_bid(YES) == (5_000, 300)
+    assert one.best_bid(YES) == (5_000, 400)
     one.apply_snapshot(snapshot(((5_000, 100),), clock=0))
     one.apply_delta(delta(YES, 5_000, 100, clock=0))
     assert one.best_bid(YES) == (5_000, 200)

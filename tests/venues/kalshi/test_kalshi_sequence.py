@@ -60,6 +60,16 @@ def test_the_verdict_depends_only_on_the_last_number_of_that_sid(frames: list[tu
         highest[sid] = max(before, seq)
 
 
+def test_a_subscription_that_is_forgotten_begins_at_1_while_the_others_count_on() -> None:
+    tracker = SequenceTracker()
+    for sid in (1, 2):
+        assert [tracker.check(sid, seq) for seq in (1, 2)] == [Verdict.OK] * 2
+    tracker.forget(1)
+    tracker.forget(9)
+    assert (tracker.last(1), tracker.last(2)) == (0, 2)
+    assert (tracker.check(1, 1), tracker.check(2, 3)) == (Verdict.OK, Verdict.OK)
+
+
 def test_f04_seq_is_per_sid_with_control_frames() -> None:
     # (type, market, seq): one sid, two markets, an ok between, and 6 is lost
     frames = [("snapshot", "A", 1), ("snapshot", "B", 2), ("ok", "", 3), ("delta", "A", 4), ("delta", "B", 5)]
