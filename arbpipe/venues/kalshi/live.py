@@ -264,9 +264,9 @@ class KalshiLive:
         wall_ms = wall_ns() // 1_000_000
         state = self.feed.standing.venue(now, wall_ms)
         if state != self._state:
-            self._state = state
+            before, self._state = self._state, state
             self._publisher.venue_state(state[0])
-            if state[1]:
+            if state[1] and before is not None:  # before the first answer there is nothing to tell
                 self.complain(f"kalshi does not trade: {state[1]}")
         if self.feed.standing.stirred(wall_ms):
             self.feed.restand(stamp_ns())
