@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -95,9 +96,11 @@ class Rest:
                     # an order's price depends on its shard, so orders pay where they are read
                     self.charge(request, signed=private or self.keyring.is_signed(request.headers))
                 given = await run(request)
+                response = given if isinstance(given, web.StreamResponse) else json_answer(given)
             except Refusal as refusal:
-                return json_answer(refusal.body, status=refusal.status)
-            return given if isinstance(given, web.StreamResponse) else json_answer(given)
+                response = json_answer(refusal.body, status=refusal.status)
+            response.headers["Date"] = formatdate(self.clock.now_ns() // 10**9, usegmt=True)
+            return response
 
         return answer
 

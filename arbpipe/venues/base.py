@@ -24,11 +24,18 @@ class Action(Enum):
 
 
 class TimeInForce(Enum):
-    """How long an order lives: what it cannot take at once is gone, it fills whole or not at all, or it rests."""
+    """How long an order lives: what it cannot take at once is gone, it fills whole or not at all, or it rests, for good
+    or until :attr:`Order.expires_ms`."""
 
     IOC = "immediate_or_cancel"
     FOK = "fill_or_kill"
     GTC = "good_till_canceled"
+    GTD = "good_till_date"
+
+    @property
+    def rests(self) -> bool:
+        """Whether what such an order cannot take at once stays in the book."""
+        return self in (TimeInForce.GTC, TimeInForce.GTD)
 
 
 class OutcomeState(Enum):
@@ -54,6 +61,7 @@ class Order:
 
     ``reduce_only``: it may only lower a position that is held (immediate-or-cancel only). ``size_e2`` contracts,
     ``price_e4`` the worst price.
+    ``expires_ms``: when an order that rests until a date leaves the book (CLOCK_REALTIME); 0 for every other.
     ``created_ms``: when the intent was made (CLOCK_REALTIME); stored with it, so that what a venue computes from it (an order
     hash) is the same after a restart.
     """
@@ -69,6 +77,7 @@ class Order:
     reduce_only: bool = False
     created_ms: int = 0
     time_in_force: TimeInForce = TimeInForce.IOC
+    expires_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

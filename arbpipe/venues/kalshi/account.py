@@ -6,15 +6,17 @@ only ever evidence together with the venue's own stamp of how fresh its reads ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from arbpipe.clock import stamp_ns
 from arbpipe.errors import ArbpipeError
 from arbpipe.fixedpoint import FixedPointError, parse_money_e6, parse_price_e4, parse_qty_e6
 from arbpipe.identity import Side, instrument_uid
 from arbpipe.venues.base import Order, Outcome, OutcomeState, Position
+from arbpipe.venues.kalshi.auth import wall_ms
 from arbpipe.venues.kalshi.netting import NetPositions, VenueFill, buys_yes
 from arbpipe.venues.kalshi.rest import (
     Balance,
@@ -36,6 +38,7 @@ _E2_TO_E6: Final = 10_000
 #: Our clock and the venue's may differ; a listing must not begin after the order it looks for.
 _SKEW_MS: Final = 60_000
 _FIRST_RETRY_S: Final = 0.02
+_SEED_PAUSE_S: Final = 0.05
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -52,30 +55,49 @@ class KalshiPatience:
     between_s: float = 0.5
     apart_s: float = 1.0
     fresh_ms: int = 1_000
+    seed_s: float = 10.0
     warm: int = 2
     warm_s: float = 20.0
+
+
+class AsOf(NamedTuple):
+    """How fresh the venue's reads are: ``us`` by its own clock, which is at most ``ahead_ms`` ahead of ours."""
+
+    us: int
+    ahead_ms: int
+
+    def covers(self, ours_ms: int) -> bool:
+        """Whether everything of before this moment of our wall clock is in them."""
+        return self.us >= (ours_ms + self.ahead_ms) * 1000
 
 
 class KalshiAccount:
     """What the venue's reads say about us, and the positions that netting follows from."""
 
-    def __init__(self, rest: KalshiRest, patience: KalshiPatience, news: News | None = None) -> None:
+    def __init__(
+        self,
+        rest: KalshiRest,
+        patience: KalshiPatience,
+        news: News | None = None,
+        now_ms: Callable[[], int] = wall_ms,
+    ) -> None:
         """``news``: what the private stream tells, by client order id or order id; without it reads are only timed."""
         self._rest = rest
+        self._now_ms = now_ms
         self._patience = patience
         self._news = news or News()
         self._net = NetPositions()
 
-    async def as_of_us(self) -> int:
-        """Up to when the venue's reads are complete: micro-seconds of its own clock.
+    async def as_of(self) -> AsOf:
+        """Up to when the venue's reads are complete.
 
         Raises:
             ArbpipeError: no answer, or one that cannot be read.
         """
-        stamp = await self._rest.read(
+        stamp, ahead = await self._rest.dated(
             "/exchange/user_data_timestamp", UserDataTimestamp, timeout_s=self._patience.read_s
         )
-        return micros(stamp.as_of_time)
+        return AsOf(micros(stamp.as_of_time), ahead)
 
     async def seed(self) -> None:
         """Read the positions that netting starts from.
@@ -83,9 +105,18 @@ class KalshiAccount:
         Raises:
             ArbpipeError: no answer, or one that cannot be read.
         """
+        # what was filled before now must be in them, also a fill of the last second, which the ledger may hold already
+        began_ms = self._now_ms()
+        deadline = stamp_ns() + int(self._patience.seed_s * _SECOND_NS)
         # the stamp first: the positions read after it are at least as fresh
-        as_of_us = await self.as_of_us()
-        self._net.seed(dict([each async for each in self._signed_positions()]), as_of_us)
+        while not (as_of := await self.as_of()).covers(began_ms):
+            if stamp_ns() > deadline:
+                raise VenueRefused(
+                    f"kalshi's data is still of before we asked, {self._patience.seed_s:g} s ago: "
+                    "what the account holds is not known; try again later"
+                )
+            await asyncio.sleep(_SEED_PAUSE_S)
+        self._net.seed(dict([each async for each in self._signed_positions()]), as_of.us)
 
     # -- orders and their fills --------------------------------------------------------------------------------------
 

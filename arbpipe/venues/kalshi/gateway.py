@@ -73,7 +73,7 @@ class KalshiGateway:
         self._patience = patience or KalshiPatience()
         self._budget: WriteBudget | None = None
         self._news = News()
-        self._account = KalshiAccount(self._rest, self._patience, self._news)
+        self._account = KalshiAccount(self._rest, self._patience, self._news, now_ms)
         self._lookup = Lookup(self._account, self._news, self._patience, now_ms, self._fence)
         self._signer = signer
         self._tls = tls
@@ -89,7 +89,6 @@ class KalshiGateway:
             timeout_s=self._patience.read_s,
         )
         self.stream: KalshiPrivate | None = None
-        self._resting: dict[str, str] = {}  # client id → the venue's id, of orders that rest
 
     # -- connection --------------------------------------------------------------------------------------------------
 
@@ -152,6 +151,8 @@ class KalshiGateway:
         budget = self._budget
         if budget is None:
             return _rejected("the gateway is not open")
+        if self._lookup.is_open(order):
+            return await self.lookup(order)  # it was sent, and a refusal of a second one would say nothing about it
         shard = self.shards.of(order.native_id)
         if order.reduce_only:
             may = await budget.wait(shard, self._patience.budget_s)
@@ -203,7 +204,7 @@ class KalshiGateway:
                 f"order {made.order_id} left {left / 1e6} resting although it was {order.time_in_force.value}"
             )
         if left:
-            self._resting[order.client_id] = made.order_id
+            self._lookup.resting[order.client_id] = made.order_id
         return await self._account.filled(order, made.order_id, filled, sent_here=True, resting=left > 0)
 
     async def place_batch(self, orders: Sequence[Order]) -> tuple[Outcome, ...]:
@@ -213,15 +214,23 @@ class KalshiGateway:
         """
         outcomes = {at: _rejected(wrong) for at, order in enumerate(orders) if (wrong := order_refusal(order))}
         going = [(at, order) for at, order in enumerate(orders) if at not in outcomes]
-        cost = WRITE_COST * len(going)
-        if self._budget is None or not self._budget.take(
-            0, lowers_risk=all(o.reduce_only for _, o in going), cost=cost
-        ):
-            why = "the gateway is not open" if self._budget is None else f"rate budget for a batch of {len(going)}"
-            outcomes.update((at, _rejected(why)) for at, _ in going)
+        open_ones = [(at, order) for at, order in going if self._lookup.is_open(order)]
+        going = [(at, order) for at, order in going if not self._lookup.is_open(order)]
+        budget, cost = self._budget, WRITE_COST * len(going)
+        if budget is None:
+            outcomes.update((at, _rejected("the gateway is not open")) for at, _ in [*going, *open_ones])
+            return tuple(outcomes[at] for at in range(len(orders)))
+        if going and all(order.reduce_only for _, order in going):
+            may = await budget.wait(0, self._patience.budget_s, cost)
+        else:
+            may = budget.take(0, lowers_risk=False, cost=cost)
+        if not may:
+            outcomes.update((at, _rejected(f"rate budget for a batch of {len(going)}")) for at, _ in going)
         elif going:
-            answers = await self._send_batch(self._budget, [order for _, order in going])
+            answers = await self._send_batch(budget, [order for _, order in going])
             outcomes.update((at, outcome) for (at, _), outcome in zip(going, answers, strict=True))
+        for at, order in open_ones:
+            outcomes[at] = await self.lookup(order)
         return tuple(outcomes[at] for at in range(len(orders)))
 
     async def _send_batch(self, budget: WriteBudget, orders: Sequence[Order]) -> list[Outcome]:
@@ -245,13 +254,15 @@ class KalshiGateway:
             if said.code == ALREADY_EXISTS:
                 state = OutcomeState.UNKNOWN  # of which of them, it does not say
             return [self._lookup.done(order, Outcome(state, (), why)) for order in orders]
-        entries = _entries(answer)
-        if len(entries) != len(orders):
-            return [unknown(f"a batch of {len(orders)} was answered with {len(entries)} entries") for _ in orders]
+        entries = _in_order([order.client_id for order in orders], _entries(answer))
+        if entries is None:
+            return [unknown("the batch's answer does not say which entry is about which order") for _ in orders]
         return list(await asyncio.gather(*map(self._entry, orders, entries)))
 
     async def _entry(self, order: Order, entry: BatchEntry) -> Outcome:
         """One order's part of a batch's answer."""
+        if entry.error is not None and (entry.order_id or entry.fill_count):
+            return unknown("the batch's answer names an order and an error at once")
         if entry.error is not None:
             state = entry_refusal(entry.error.code)
             if entry.error.code == ALREADY_EXISTS:
@@ -270,10 +281,10 @@ class KalshiGateway:
 
         That there was nothing to cancel (404) never says that nothing was filled (F50): then it is looked up.
         """
-        order_id = self._resting.get(order.client_id)
+        order_id = self._lookup.resting.get(order.client_id)
         if order_id is None:
             found = await self.lookup(order)
-            order_id = self._resting.get(order.client_id)
+            order_id = self._lookup.resting.get(order.client_id)
             if order_id is None:
                 return found
         shard = self.shards.of(order.native_id)
@@ -302,30 +313,30 @@ class KalshiGateway:
 
     async def _cancelled(self, order: Order, order_id: str, reduced_e6: int) -> Outcome:
         filled = order.size_e2 * 10_000 - reduced_e6
-        outcome = await self._account.filled(order, order_id, filled, sent_here=True)
-        if outcome.state.settled:
-            self._resting.pop(order.client_id, None)
-        return self._lookup.done(order, outcome)
+        return self._lookup.done(order, await self._account.filled(order, order_id, filled, sent_here=True))
 
     async def cancel_batch(self, orders: Sequence[Order]) -> tuple[Outcome, ...]:
-        """Cancel these orders, each by its id, in one request; an outcome for each. One whose cancellation is not confirmed
-        is looked up; one that we do not know to rest is only looked up."""
-        resting = [(order, self._resting[order.client_id]) for order in orders if order.client_id in self._resting]
+        """Cancel these orders, each by its id, in as few requests as the rate budget allows; an outcome for each. One whose
+        cancellation is not confirmed is looked up; one that we do not know to rest is only looked up."""
+        rests = self._lookup.resting
+        names = [(rests[o.client_id], o.native_id, self.shards.of(o.native_id)) for o in orders if o.client_id in rests]
         entries: dict[str, BatchEntry] = {}
-        cost = CANCEL_COST * len(resting)
-        if resting and self._budget is not None and await self._budget.wait(0, self._patience.budget_s, cost):
-            names = [(name, order.native_id, self.shards.of(order.native_id)) for order, name in resting]
+        at_once = self._budget.capacity // CANCEL_COST if self._budget is not None else 0
+        for first in range(0, len(names), max(at_once, 1)):
+            some = names[first : first + at_once]
+            if self._budget is None or not await self._budget.wait(0, self._patience.budget_s, CANCEL_COST * len(some)):
+                break
             try:
                 answer = await self._rest.ask(
-                    "DELETE", BATCH_PATH, body=batch_cancel_body(names), timeout_s=self._patience.order_s
+                    "DELETE", BATCH_PATH, body=batch_cancel_body(some), timeout_s=self._patience.order_s
                 )
-                if answer.status == 200:
-                    entries = {entry.order_id: entry for entry in _entries(answer) if entry.order_id is not None}
             except NoAnswer:
-                pass
+                continue
+            if answer.status == 200:
+                entries |= {entry.order_id: entry for entry in _entries(answer) if entry.order_id is not None}
 
         async def ended(order: Order) -> Outcome:
-            name = self._resting.get(order.client_id, "")
+            name = rests.get(order.client_id, "")
             entry = entries.get(name)
             if entry is None or entry.error is not None or entry.reduced_by is None:
                 return await self.lookup(order)
@@ -341,26 +352,19 @@ class KalshiGateway:
     async def lookup(self, order: Order) -> Outcome:
         """What became of an order, by the venue's listings; bounded, UNKNOWN where they do not decide. An order that is not
         listed is NONE only after its client id was used up, so that it cannot arrive later."""
-        outcome = await self._lookup.find(order, exists=order.client_id in self._resting)
-        if outcome.state is OutcomeState.RESTING:
-            found = await self._account.find(order, None)
-            if found is not None:
-                self._resting[order.client_id] = found.order_id
-        elif outcome.state.settled:
-            self._resting.pop(order.client_id, None)
-        return outcome
+        return await self._lookup.find(order, exists=order.client_id in self._lookup.resting)
 
     async def _fence(self, order: Order) -> tuple[Fence, str]:
         """Use up an order's client id with one that fills nothing; what the venue answered."""
         shard = self.shards.of(order.native_id)
         if self._budget is None or not self._budget.take(shard, lowers_risk=True):
-            return Fence.OPEN, "its client id could not be used up (rate budget)"
+            return Fence.OPEN, "it could still arrive: its client id could not be used up (rate budget)"
         try:
             answer = await self._rest.ask(
                 "POST", ORDERS_PATH, body=fence_body(order, shard), timeout_s=self._patience.order_s
             )
         except NoAnswer as error:
-            return Fence.OPEN, f"whether its client id is used up is not known ({error})"
+            return Fence.OPEN, f"it could still arrive: whether its client id is used up is not known ({error})"
         if answer.status in (200, 201):
             try:
                 made = msgspec.json.decode(answer.body, type=CreatedOrder)
@@ -375,8 +379,11 @@ class KalshiGateway:
         if said.code == ALREADY_EXISTS:
             return Fence.EXISTS, "its client id is used"
         if said.code == INACTIVE:
-            return Fence.CLOSED, "its market takes no orders any more"
-        return Fence.OPEN, f"the venue took nothing under its client id (HTTP {answer.status}: {said})"
+            return Fence.INACTIVE, "its market took no orders any more when its client id was to be used up"
+        return (
+            Fence.OPEN,
+            f"it could still arrive: the venue took nothing under its client id (HTTP {answer.status}: {said})",
+        )
 
     async def news(self, timeout_s: float, orders: Sequence[Order] = ()) -> None:
         """Wait until the private stream has news of one of these orders; see :class:`~arbpipe.venues.base.Gateway`."""
@@ -412,3 +419,19 @@ def _entries(answer: Answer) -> list[BatchEntry]:
         return msgspec.json.decode(answer.body, type=BatchAnswer).orders
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return []
+
+
+def _in_order(names: Sequence[str], entries: Sequence[BatchEntry]) -> list[BatchEntry] | None:
+    """The entries in the order of ``names``: by the client ids that they state, or all as they stand where they state none.
+    None where that does not say which is whose: nothing promises an order."""
+    if len(entries) != len(names):
+        return None
+    stated = {entry.client_order_id: entry for entry in entries if entry.client_order_id}
+    silent = [entry for entry in entries if not entry.client_order_id]
+    if len(stated) + len(silent) != len(entries) or not set(stated) <= set(names):
+        return None
+    if all(
+        not entry.client_order_id or entry.client_order_id == name for name, entry in zip(names, entries, strict=True)
+    ):
+        return list(entries)
+    return [stated[name] for name in names] if not silent else None

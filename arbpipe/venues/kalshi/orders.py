@@ -106,6 +106,8 @@ def order_refusal(order: Order) -> str:
         return f"size {order.size_e2}/100 is not positive"
     if order.reduce_only and order.time_in_force is not TimeInForce.IOC:
         return f"reduce_only goes with immediate-or-cancel alone, not with {order.time_in_force.value}"
+    if order.time_in_force is TimeInForce.GTD:
+        return "orders that rest until a date are not sent here"
     return "" if order.native_id else "the order names no ticker"
 
 

@@ -19,6 +19,7 @@ from yarl import URL
 
 from arbpipe.errors import ArbpipeError, EnvironmentRefused, TimedOut
 from arbpipe.venues.http import SentStamp
+from arbpipe.venues.kalshi.ahead import MOST_SKEW_MS, ahead_ms
 from arbpipe.venues.kalshi.auth import KalshiSigner
 from arbpipe.venues.kalshi.budget import READ_COST, Bucket
 from arbpipe.venues.kalshi.outcomes import read_error
@@ -71,6 +72,8 @@ class Answer(NamedTuple):
     body: bytes
     #: The venue's Date header; empty where it sends none.
     date: str = ""
+    #: The most by which the venue's clock was ahead of ours.
+    ahead_ms: int = MOST_SKEW_MS
 
 
 class CreatedOrder(Struct, frozen=True):
@@ -237,6 +240,7 @@ class KalshiRest:
         headers = self._signer.headers(method, full, self._now_ms()) if self._signer is not None else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
+        began_ms = self._now_ms()
         try:
             async with self._session.request(
                 method,
@@ -246,7 +250,8 @@ class KalshiRest:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as response:
-                return Answer(response.status, await response.read(), response.headers.get("Date", ""))
+                date = response.headers.get("Date", "")
+                return Answer(response.status, await response.read(), date, ahead_ms(began_ms, date))
         except aiohttp.ClientConnectorError as error:
             raise NotConnected(f"{method} {full}: no connection ({_cause(error)}); nothing was sent") from None
         except TimeoutError:
@@ -257,8 +262,15 @@ class KalshiRest:
     async def read(
         self, path: str, kind: type[T], query: Mapping[str, str | int] | None = None, *, timeout_s: float
     ) -> T:
-        """``GET`` and decode. A read that the venue has no budget for now is asked again, three times in two seconds: some
-        have a bucket of one a second (kalshi.md 3.5).
+        """:meth:`dated` without its date."""
+        return (await self.dated(path, kind, query, timeout_s=timeout_s))[0]
+
+    async def dated(
+        self, path: str, kind: type[T], query: Mapping[str, str | int] | None = None, *, timeout_s: float
+    ) -> tuple[T, int]:
+        """``GET`` and decode; with the most by which the venue's clock was ahead of ours, in milliseconds. A read that the
+        venue has no budget for now is asked again, three times in two seconds: some have a bucket of one a second
+        (kalshi.md 3.5).
 
         Raises:
             NoAnswer: see :meth:`ask`.
@@ -275,7 +287,7 @@ class KalshiRest:
         if answer.status != 200:
             raise VenueRefused(f"kalshi answered GET {path} with {answer.status} ({read_error(answer.body)})")
         try:
-            return msgspec.json.decode(answer.body, type=kind)
+            return msgspec.json.decode(answer.body, type=kind), answer.ahead_ms
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise VenueRefused(f"kalshi's answer to GET {path} cannot be read: {error}") from None
 

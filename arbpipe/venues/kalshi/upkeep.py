@@ -95,14 +95,11 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self) -> None:
-        """Sign ahead, open the connections and learn the shards once; then go on in the background.
-
-        Raises:
-            ArbpipeError: the shards cannot be read.
-        """
+        """Sign ahead, open the connections and learn the shards once; then go on in the background."""
         self._sign()
         await self.warm()
-        await self._shards.learn()
+        with contextlib.suppress(ArbpipeError):  # an unknown shard is routed by the venue
+            await self._shards.learn()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def end(self) -> None:

@@ -55,6 +55,15 @@ class Scene:
         """The account's cash by its own statement."""
         return parse_money_e6(self.statement()["cash"])
 
+    async def restart(self) -> None:
+        """A new process of ours: another gateway, which knows nothing."""
+        await self.gateway.close()
+        tickers = list(self.server.catalog.markets)
+        self.gateway = KalshiGateway(
+            self.server.rest, self.signer, self.tls, ws_url=self.server.ws, tickers=lambda: tickers, patience=PATIENCE
+        )
+        await self.gateway.open()
+
     def order(self, client_id: str = "ap-1-0-0", **changes: Any) -> Order:
         values: dict[str, Any] = {
             "client_id": client_id,
@@ -102,9 +111,9 @@ async def simulated(folder: Path, *, use_rsa: bool = False, **config: Any) -> As
         tickers = list(server.catalog.markets)
         gateway = KalshiGateway(server.rest, signer, tls, ws_url=server.ws, tickers=lambda: tickers, patience=PATIENCE)
         await gateway.open()
+        scene = Scene(server, gateway, signer, tls, tickers[0])
         try:
-            scene = Scene(server, gateway, signer, tls, tickers[0])
             scene.quote()
             yield scene
         finally:
-            await gateway.close()
+            await scene.gateway.close()

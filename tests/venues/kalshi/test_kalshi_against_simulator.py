@@ -160,6 +160,71 @@ def test_f44_a_fill_is_counted_once_however_often_and_in_whatever_order_it_is_to
     play(tmp_path, work)
 
 
+@pytest.mark.parametrize("skew_s", [0.0, 2.0, 4.0])
+def test_f40_a_filled_order_whose_market_closes_meanwhile_is_found_however_the_clocks_stand(
+    tmp_path: Path, skew_s: float
+) -> None:
+    """That nothing can arrive any more does not say that nothing arrived."""
+
+    async def work(scene: Scene) -> None:
+        scene.do("clock_skew", seconds=skew_s)
+        scene.do("lagging_reads", seconds=1.0)
+        scene.do("drop_after_acceptance")
+        order = scene.order()
+        await scene.gateway.place(order)
+        scene.do("lifecycle", ticker=scene.ticker, event="deactivated")
+        outcome = await scene.gateway.lookup(order)
+        for _ in range(3):
+            outcome = outcome if outcome.state.settled else await scene.gateway.lookup(order)
+        assert (outcome.state, outcome.qty_e6) == (FILLED, 10_000_000)
+        assert scene.is_stated(order, outcome)
+
+    play(tmp_path, work)
+
+
+def test_f40_a_lost_order_of_a_market_that_closed_is_none_in_listings_of_after_that(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        scene.do("status", status=503, method="POST")
+        order = scene.order()
+        await scene.gateway.place(order)
+        scene.do("lifecycle", ticker=scene.ticker, event="deactivated")
+        outcome = await scene.gateway.lookup(order)
+        for _ in range(3):
+            outcome = outcome if outcome.state.settled else await scene.gateway.lookup(order)
+        assert outcome.state is NONE
+        assert "after its market took no more orders" in outcome.reason
+
+    play(tmp_path, work)
+
+
+def test_a_lost_fill_or_kill_that_was_killed_filled_nothing(tmp_path: Path) -> None:
+    async def work(scene: Scene) -> None:
+        scene.do("late_ack", seconds=1.0)
+        order = scene.order(size_e2=9_000, time_in_force=TimeInForce.FOK)
+        first, then = await placed_and_found(scene, order)
+        for _ in range(3):
+            then = then if then.state.settled else await scene.gateway.lookup(order)
+        assert (first.state, then.state) == (UNKNOWN, NONE)
+
+    play(tmp_path, work)
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 1.0])
+def test_a_restart_while_reads_lag_books_every_dollar_of_netting_once(tmp_path: Path, lag_s: float) -> None:
+    async def work(scene: Scene) -> None:
+        bought = await scene.gateway.place(scene.order())
+        if lag_s:
+            scene.do("lagging_reads", seconds=lag_s)
+        await scene.restart()
+        sold = await scene.gateway.place(scene.order("ap-1-0-1", action=Action.SELL, price_e4=4_000, reduce_only=True))
+        assert sold.state is FILLED
+        booked = sum(fill.cash_e6 for outcome in (bought, sold) for fill in outcome.fills)
+        assert booked == scene.cash_e6() - 1_000_000_000
+        assert [fill.released_e6 for fill in sold.fills] == [0]
+
+    play(tmp_path, work)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

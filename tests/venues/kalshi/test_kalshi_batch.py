@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 from kalshi_venue import TICKER, ScriptedKalshi, fill, listed, order, run
 
-from arbpipe.venues.base import Order, Outcome, OutcomeState
+from arbpipe.venues.base import Action, Order, Outcome, OutcomeState
 from arbpipe.venues.kalshi.gateway import KalshiGateway
 
 PATH = "/portfolio/events/orders/batched"
@@ -79,7 +79,11 @@ def test_every_order_of_a_batch_has_its_own_outcome() -> None:
     ("status", "body", "state"),
     [
         (201, {"orders": []}, OutcomeState.UNKNOWN),
-        (201, {"orders": [entry("o0", "ap-1-0-1", "0.00"), entry("o1", "ap-1-0-0", "0.00")]}, OutcomeState.UNKNOWN),
+        (201, {"orders": [entry("o0", "ap-1-0-1", "0.00"), entry("o1", "ap-1-0-0", "0.00")]}, OutcomeState.NONE),
+        (201, {"orders": [entry("o0", "ap-1-0-1", "0.00"), entry("o1", "", "0.00")]}, OutcomeState.UNKNOWN),
+        (201, {"orders": [entry("o0", "ap-1-0-0", "0.00"), entry("o1", "ap-1-0-0", "0.00")]}, OutcomeState.UNKNOWN),
+        (201, {"orders": [entry("o0", "ap-1-0-0", "0.00"), entry("o1", "ap-9-0-0", "0.00")]}, OutcomeState.UNKNOWN),
+        (201, {"orders": [{**entry("o0", "", "0.00"), "error": {"code": "invalid_order"}}] * 2}, OutcomeState.UNKNOWN),
         (201, {"orders": [{}, {"order_id": "o1", "fill_count": None}]}, OutcomeState.UNKNOWN),
         (201, {}, OutcomeState.UNKNOWN),
         (200, "text", OutcomeState.UNKNOWN),
@@ -109,3 +113,38 @@ def test_an_order_that_the_venue_could_never_take_is_left_out() -> None:
     outcomes = batch(venue, [order("a b"), order("ap-1-0-1")], 201, {"orders": [entry("o1", "ap-1-0-1", "0.00")]})
     assert [each.state for each in outcomes] == [OutcomeState.REJECTED, OutcomeState.NONE]
     assert len(venue.posts()[0]["orders"]) == 1
+
+
+def test_a_batch_that_is_answered_in_another_order_is_read_by_its_client_ids() -> None:
+    venue = ScriptedKalshi()
+    venue.fills = [fill("o1", "a", "10.00")]
+    refused = {"client_order_id": "ap-1-0-0", "error": {"code": "insufficient_balance", "message": "m"}}
+    outcomes = batch(
+        venue, [order("ap-1-0-0"), order("ap-1-0-1")], 201, {"orders": [entry("o1", "ap-1-0-1", "10.00"), refused]}
+    )
+    assert [(each.state, each.qty_e6) for each in outcomes] == [
+        (OutcomeState.REJECTED, 0),
+        (OutcomeState.FILLED, 10_000_000),
+    ]
+
+    def mistaken(entries: list[Any]) -> list[bool]:  # the mistake (F45): by position
+        return ["error" in each for each in entries]
+
+    assert mistaken([entry("o1", "ap-1-0-1", "10.00"), refused]) == [False, True]
+
+
+def test_a_batch_of_orders_that_lower_risk_waits_for_its_tokens() -> None:
+    venue = ScriptedKalshi()
+    venue.limits["write"] = {"refill_rate": 200, "bucket_capacity": 40}
+    sales = [order(f"ap-1-1-{number}", action=Action.SELL, reduce_only=True) for number in range(4)]
+    answer = {"orders": [entry(f"o{number}", each.client_id, "0.00") for number, each in enumerate(sales)]}
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> tuple[Outcome, ...]:
+        await gateway.place(order())
+        return await gateway.place_batch(sales)
+
+    async def answering(request: web.Request) -> web.StreamResponse:
+        return web.json_response(answer, status=201)
+
+    venue.override[PATH] = answering
+    assert {each.state for each in run(venue, work)} == {OutcomeState.NONE}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def deletes(venue: ScriptedKalshi) -> list[tuple[str, dict[str, str]]]:
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", list(TimeInForce))
+@pytest.mark.parametrize("how", [TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTC])
 def test_an_order_lives_as_long_as_it_says(how: TimeInForce) -> None:
     venue = ScriptedKalshi()
     placed(venue, order(time_in_force=how))
@@ -213,6 +214,29 @@ def test_several_are_cancelled_in_one_request_and_each_has_its_own_outcome() -> 
     assert [each.state for each in outcomes] == [OutcomeState.NONE, OutcomeState.FILLED, OutcomeState.NONE]
     (body,) = [json.loads(body) for method, _, _, body in venue.requests if method == "DELETE"]
     assert body == {"orders": [{"order_id": name, "market_ticker": TICKER, "subaccount": 0} for name in ("o1", "o2")]}
+
+
+def test_more_than_the_bucket_holds_is_cancelled_in_several_requests() -> None:
+    venue = ScriptedKalshi()
+    venue.limits["write"] = {"refill_rate": 2_000, "bucket_capacity": 20}
+    orders = [gtc(f"ap-1-0-{number}") for number in range(25)]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked = json.loads(await request.read())["orders"]
+        return web.json_response({"orders": [{"order_id": each["order_id"], "reduced_by": "10.00"} for each in asked]})
+
+    venue.override[f"{PATH}/batched"] = answer
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> tuple[Outcome, ...]:
+        for number, each in enumerate(orders):
+            venue.create = created("0.00", "10.00", f"o{number}")
+            await asyncio.sleep(0.006)
+            assert (await gateway.place(each)).state is OutcomeState.RESTING
+        return await gateway.cancel_batch(orders)
+
+    assert {each.state for each in run(venue, work)} == {OutcomeState.NONE}
+    sizes = [len(json.loads(body)["orders"]) for method, _, _, body in venue.requests if method == "DELETE"]
+    assert sizes == [10, 10, 5]
 
 
 def test_nothing_in_the_client_can_cancel_all_orders() -> None:

@@ -271,7 +271,7 @@ def test_a_venue_that_takes_no_connection_got_nothing() -> None:
             gateway = KalshiGateway(base, signer(), None, patience=QUICK)
             await gateway.open()
         outcome = await gateway.place(order())  # the server is gone
-        again = await gateway.place(order())
+        again = await gateway.place(order("ap-1-0-1"))
         await gateway.close()
         return outcome if "nothing was sent" in outcome.reason else again
 

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 from kalshi_venue import QUICK, TICKER, ScriptedKalshi, created, fill, listed, order, placed, run
 
-from arbpipe.venues.base import Outcome, OutcomeState
+from arbpipe.venues.base import Outcome, OutcomeState, TimeInForce
+from arbpipe.venues.kalshi.auth import wall_ms
 from arbpipe.venues.kalshi.gateway import KalshiGateway
 
 # --- looking up -------------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def refusal(status: int, code: str) -> tuple[int, Any]:
 @pytest.mark.parametrize(
     ("fence", "state", "says"),
     [
-        (refusal(409, "MARKET_INACTIVE"), OutcomeState.NONE, "takes no orders any more"),
+        (refusal(409, "MARKET_INACTIVE"), OutcomeState.NONE, "after its market took no more orders"),
         (refusal(409, "trading_is_paused"), OutcomeState.UNKNOWN, "could still arrive"),
         (refusal(400, "invalid_price"), OutcomeState.UNKNOWN, "could still arrive"),
         (refusal(503, ""), OutcomeState.UNKNOWN, "could still arrive"),
@@ -113,6 +114,54 @@ def test_an_absent_order_whose_id_is_not_used_up_stays_unknown(fence: Any, state
     assert says in outcome.reason
 
 
+@pytest.mark.parametrize(
+    "second",
+    [(429, {"error": "too many requests"}), refusal(400, "insufficient_balance"), created("0.00"), "hang"],
+    ids=str,
+)
+def test_an_order_that_nobody_knows_of_is_not_sent_again_and_a_refusal_of_it_says_nothing(second: Any) -> None:
+    venue = ScriptedKalshi()
+    venue.create = "drop"
+    venue.orders = [listed("ap-1-0-0", "executed", "10.00")]
+    venue.fills = [fill("o1", "a", "10.00")]
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> Outcome:
+        await gateway.place(order())
+        venue.create = second
+        return await gateway.place(order())
+
+    outcome = run(venue, work)
+    assert (outcome.state, outcome.qty_e6) == (OutcomeState.FILLED, 10_000_000)
+    assert len(venue.posts()) == 1
+
+
+def test_a_lost_fill_or_kill_whose_id_is_used_and_that_is_never_listed_was_killed() -> None:
+    exists = refusal(409, "order_already_exists")
+    venue = ScriptedKalshi()
+    venue.create = exists
+    killed = placed(venue, order(time_in_force=TimeInForce.FOK))
+    assert killed.state is OutcomeState.NONE
+    assert "killed" in killed.reason
+    assert len(venue.gets("/portfolio/orders")) >= 2
+    venue = ScriptedKalshi()
+    venue.create = exists
+    assert placed(venue, order()).state is OutcomeState.UNKNOWN  # of any other kind there is an order somewhere
+
+
+def test_a_lookup_never_raises_for_what_the_venue_does() -> None:
+    venue = ScriptedKalshi()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked = len(venue.gets("/portfolio/orders"))
+        if asked > 1:
+            return web.Response(status=500)
+        return web.json_response({"cursor": "", "orders": [listed("ap-1-0-0", "resting", "0.00")]})
+
+    venue.override["/portfolio/orders"] = answer
+    outcome = run(venue, lambda _, gateway: gateway.lookup(order(time_in_force=TimeInForce.GTC)))
+    assert outcome.state is OutcomeState.RESTING
+
+
 def test_the_order_that_used_up_the_id_is_found_as_one_that_filled_nothing() -> None:
     """After a crash between the two, the fence is the order with our client id, and says the same."""
     venue = ScriptedKalshi()
@@ -124,11 +173,18 @@ def test_the_order_that_used_up_the_id_is_found_as_one_that_filled_nothing() -> 
 
 def test_absent_is_unknown_while_the_venues_data_is_older_than_the_order() -> None:
     venue = ScriptedKalshi()
-    began = venue.as_of_ms() - 5_000
-    venue.as_of_ms = lambda: began
-    outcome = lost(venue)
+    venue.create = "drop"
+
+    async def work(venue: ScriptedKalshi, gateway: KalshiGateway) -> Outcome:
+        stands_still = wall_ms()
+        venue.as_of_ms = lambda: stands_still
+        await gateway.place(order())
+        return await gateway.lookup(order())
+
+    outcome = run(venue, work)
     assert outcome.state is OutcomeState.UNKNOWN
     assert "not yet newer" in outcome.reason
+    assert len(venue.posts()) == 1
 
 
 def test_absent_twice_at_one_stamp_is_one_piece_of_evidence() -> None:
