@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from arbpipe.clock import wall_ns
+from arbpipe.clock import boottime_ns, wall_ns
 from arbpipe.shm.generation import Listing
 from arbpipe.shm.row import RowFlag
 from arbpipe.venues.kalshi.standing import Standing
@@ -40,7 +40,7 @@ class Allowed:
 
     def look(self, ticker: str) -> bool:
         """Look at one listed market again; return whether it may do something else than before."""
-        flags, why = self.standing.of(ticker, wall_ns() // 1_000_000)
+        flags, why = self.standing.of(ticker, wall_ns() // 1_000_000, boottime_ns())
         if flags & RowFlag.NOT_TRADEABLE and (ticker, why) not in self._told:
             self._told.add((ticker, why))
             self._tell(f"kalshi:{ticker} does not trade: {why}")

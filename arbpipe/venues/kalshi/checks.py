@@ -1,14 +1,14 @@
 """Is the account at Kalshi fit to trade with? Reads only; nothing is sent that changes anything.
 
 The one thing here that no document settles is netting (kalshi.md 6): whether YES and NO of one market pair off. Our books
-rest on it, so it is shown from the account's own history: where it bought both, its position must be one signed number, the
-sum of its fills.
+rest on it, so it is shown from the account's own history: where it bought both, its position must be one signed number, and
+what is at stake no more than a dollar for each contract of it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ from arbpipe.fixedpoint import FixedPointError, format_usd, parse_money_e6, pars
 from arbpipe.venues.kalshi.account import read_fill
 from arbpipe.venues.kalshi.auth import KalshiSigner
 from arbpipe.venues.kalshi.outcomes import refusal
-from arbpipe.venues.kalshi.rest import FillsPage, KalshiRest, Limits, NoAnswer, PositionsPage, VenueRefused
+from arbpipe.venues.kalshi.rest import FillsPage, KalshiRest, Limits, NoAnswer, VenueRefused
 
 __all__ = ["check_account", "netting_of"]
 
@@ -32,9 +32,27 @@ _SKEW_WARN_S: Final = 2.0
 _SKEW_FAIL_S: Final = 5.0
 
 
+class _ShardStatus(Struct, frozen=True):
+    exchange_index: int
+    exchange_active: bool
+    trading_active: bool
+
+
 class _Status(Struct, frozen=True):
     exchange_active: bool
     trading_active: bool
+    exchange_index_statuses: list[_ShardStatus] | None = None
+
+
+class _Position(Struct, frozen=True):
+    ticker: str
+    position_fp: str
+    market_exposure_dollars: str
+
+
+class _Positions(Struct, frozen=True):
+    market_positions: list[_Position] | None
+    cursor: str | None = None
 
 
 class _ShardBalance(Struct, frozen=True):
@@ -67,29 +85,40 @@ class _Netting(Struct, frozen=True):
     netting_configs: list[_NettingOf] | None
 
 
-def netting_of(fills: Iterable[tuple[str, int]], positions: dict[str, int], *, complete: bool) -> Check:
-    """Do YES and NO of one market pair off? ``fills``: ``(ticker, signed e6)``; ``positions``: the unsettled ones, signed.
+def netting_of(fills: Iterable[tuple[str, int]], positions: Mapping[str, tuple[int, int]]) -> Check:
+    """Do YES and NO of one market pair off? ``fills``: ``(ticker, signed e6)``, as far back as the venue lists them;
+    ``positions``: the unsettled ones, ``(signed e6, exposure in micro-dollars)``.
 
-    ``complete``: the fills go back to the beginning, so that a sum that differs is no missing page.
+    Where both sides were bought, what is open can have cost no more than a dollar for each contract of the one signed number:
+    a larger exposure is one of two sides that are both held.
     """
     name = "kalshi netting"
     bought: dict[str, list[int]] = defaultdict(list)
     for ticker, signed in fills:
         bought[ticker].append(signed)
-    both = {ticker: sum(each) for ticker, each in bought.items() if min(each) < 0 < max(each) and ticker in positions}
-    wrong = [ticker for ticker, total in both.items() if positions[ticker] != total]
-    if wrong and complete:
-        ticker = wrong[0]
+    both = [ticker for ticker, each in bought.items() if min(each) < 0 < max(each) and ticker in positions]
+    gross = [ticker for ticker in both if positions[ticker][1] > abs(positions[ticker][0])]
+    if gross:
+        held, exposure = positions[gross[0]]
         return Check(
             name,
             Verdict.FAILURE,
-            f"{ticker} holds {positions[ticker] / 1e6:g}, its fills add up to {both[ticker] / 1e6:g}: "
-            "YES and NO do not pair off",
+            f"{gross[0]} holds {held / 1e6:g} net and ${format_usd(exposure)} are at stake: YES and NO do not pair off",
             "do not trade live: cash and positions would be booked wrongly; ask the venue how this account nets",
         )
-    shown = len(both) - len(wrong)
-    if shown:
-        return Check(name, Verdict.OK, f"shown in {shown} markets: one signed position, the sum of all fills")
+    unequal = [ticker for ticker in both if positions[ticker][0] != sum(bought[ticker])]
+    if unequal:
+        ticker = unequal[0]
+        return Check(
+            name,
+            Verdict.WARNING,
+            f"{ticker} holds {positions[ticker][0] / 1e6:g}, its listed fills add up to {sum(bought[ticker]) / 1e6:g}",
+            "older fills may be in the archive; look at the market by hand before trading live",
+        )
+    if both:
+        return Check(
+            name, Verdict.OK, f"shown in {len(both)} markets: one signed position, the sum of its fills, paid once"
+        )
     return Check(
         name,
         Verdict.WARNING,
@@ -133,12 +162,18 @@ def _status(status: int, body: bytes) -> Check:
         said = msgspec.json.decode(body, type=_Status)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Check(name, Verdict.FAILURE, f"HTTP {status}, and not a status", "try again later")
-    if said.exchange_active and said.trading_active:
-        return Check(name, Verdict.OK, "exchange and trading are on")
-    paused = "trading is paused" if said.exchange_active else "the exchange is paused"
-    return Check(
-        name, Verdict.WARNING, paused, "nothing trades until it is on again; maintenance is Thursday 03:00-05:00 ET"
-    )
+    todo = "nothing trades there until it is on again; maintenance is Thursday 03:00-05:00 ET"
+    if status != 200:
+        return Check(name, Verdict.WARNING, f"HTTP {status}: the exchange is not well", todo)
+    if not said.exchange_active or not said.trading_active:
+        return Check(
+            name, Verdict.WARNING, "trading is paused" if said.exchange_active else "the exchange is paused", todo
+        )
+    shards = said.exchange_index_statuses or ()
+    paused = [str(each.exchange_index) for each in shards if not (each.exchange_active and each.trading_active)]
+    if paused:
+        return Check(name, Verdict.WARNING, f"shard {', '.join(paused)} is paused", todo)
+    return Check(name, Verdict.OK, "exchange and trading are on")
 
 
 def _skew(date: str, at_s: float) -> Check:
@@ -200,13 +235,14 @@ async def _netting(rest: KalshiRest) -> Check:
     page = await rest.read("/portfolio/fills", FillsPage, {"limit": _PAGE, "subaccount": 0}, timeout_s=_READ_S)
     fills = [read_fill(each) for each in page.fills or ()]
     query: dict[str, str | int] = {"count_filter": "position,total_traded", "subaccount": 0}
-    positions: dict[str, int] = {}
-    async for each in rest.pages("/portfolio/positions", PositionsPage, query, timeout_s=_READ_S):
+    positions: dict[str, tuple[int, int]] = {}
+    async for each in rest.pages("/portfolio/positions", _Positions, query, timeout_s=_READ_S):
         for position in each.market_positions or ():
             if position.ticker in positions:
                 raise VenueRefused(f"{position.ticker} has two positions: YES and NO do not pair off")
-            positions[position.ticker] = parse_qty_e6(position.position_fp)
-    return netting_of([(fill.ticker, fill.delta_e6) for fill in fills], positions, complete=not page.cursor)
+            exposure_e6 = parse_money_e6(position.market_exposure_dollars)
+            positions[position.ticker] = parse_qty_e6(position.position_fp), exposure_e6
+    return netting_of([(fill.ticker, fill.delta_e6) for fill in fills], positions)
 
 
 async def _netting_setting(rest: KalshiRest) -> Check:

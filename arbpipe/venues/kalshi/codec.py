@@ -52,6 +52,7 @@ from arbpipe.venues.kalshi.messages import (
 __all__ = [
     "decode",
     "decode_rest_book",
+    "number_of",
     "Message",
     "Snapshot",
     "Delta",
@@ -137,6 +138,15 @@ def decode(raw: bytes | bytearray | memoryview) -> Message:
     if type(frame) is _SnapshotFrame:
         return _snapshot(frame, raw)
     return CONVERT[type(frame)](frame)
+
+
+def number_of(raw: bytes | bytearray | memoryview) -> tuple[int, int]:
+    """``(sid, seq)`` of a frame that could not be read otherwise; zeros where not even these can be."""
+    try:
+        header = _decode_header(raw)
+    except _UNREADABLE:
+        return 0, 0
+    return header.sid, header.seq
 
 
 def decode_rest_book(raw: bytes | bytearray | memoryview) -> RestBook:

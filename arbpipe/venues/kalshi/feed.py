@@ -159,7 +159,7 @@ class KalshiFeed:
         except FrameError as error:
             self.last = None
             self._publisher.line.add(Counter.FRAMES)
-            self._unreadable(connection, error, recv_ns)
+            self._unreadable(connection, raw, error, recv_ns, age_ns)
             return
         verdict = connection.sequences.check(message.sid, message.seq)
         if type(message) is Delta and verdict is _OK and message.sid == connection.book_sid:
@@ -216,7 +216,7 @@ class KalshiFeed:
         publisher, line = self._publisher, self._publisher.line
         line.add(Counter.FRAMES)
         if verdict is Verdict.GAP or verdict is Verdict.DUPLICATE:
-            self._gap(connection, message, verdict, recv_ns)
+            self._gap(connection, message, verdict, recv_ns, age_ns)
         if verdict is Verdict.OK or verdict is Verdict.GAP:
             line.add(Counter.SEQUENCED)
             if type(message) is Snapshot:
@@ -236,12 +236,14 @@ class KalshiFeed:
             if message.channel == BOOK_CHANNEL:
                 connection.book_sid = message.sid
         elif type(message) is MarketLifecycle:
-            self._lifecycle(message, recv_ns)
+            self._lifecycle(message, recv_ns, age_ns)
         elif type(message) is EventFeeUpdate:
-            self._fees_changed(message, recv_ns)
+            self._fees_changed(message, recv_ns, age_ns)
         elif type(message) is codec.UnknownFrame:
             line.add(Counter.UNKNOWN_FRAMES)
             publisher.bad(ErrorCode.BAD_FRAME, f"kalshi sends frames of type {message.type!r}, which nothing reads")
+            if message.sid and message.sid == connection.book_sid:
+                self._void(connection, RowFlag.BAD_FRAME, recv_ns)  # it may have said something of any of its books
 
     def _delta(self, connection: _Connection, delta: Delta, venue_ms: int, recv_ns: int, age_ns: int) -> None:
         book = connection.books.get(delta.market_ticker)
@@ -292,21 +294,26 @@ class KalshiFeed:
             if book is not None:
                 self._publish(connection, book, 0, recv_ns)
 
-    def _lifecycle(self, message: MarketLifecycle, recv_ns: int) -> None:
+    def _lifecycle(self, message: MarketLifecycle, recv_ns: int, age_ns: int) -> None:
         ticker = message.market_ticker
         if ticker not in self._listings:
             return
-        if self.standing.lifecycle(message):
-            for connection in self._connections.values():
-                if ticker in connection.books:
-                    connection.books[ticker].clear()
-                    self._publish(connection, connection.books[ticker], 0, recv_ns)
-                    self.outbox.append((connection.number, ("get_snapshot", (ticker,))))
+        if self.standing.lifecycle(message, age_ns):
+            self.renew(ticker, recv_ns)
         self._stand(ticker, recv_ns)
+        self.stirred = True
 
-    def _fees_changed(self, message: EventFeeUpdate, recv_ns: int) -> None:
+    def renew(self, ticker: str, recv_ns: int) -> None:
+        """A market's book is void: no quote until its next snapshot, which is asked for."""
+        for connection in self._connections.values():
+            if ticker in connection.books:
+                connection.books[ticker].clear()
+                self._publish(connection, connection.books[ticker], 0, recv_ns)
+                self.outbox.append((connection.number, ("get_snapshot", (ticker,))))
+
+    def _fees_changed(self, message: EventFeeUpdate, recv_ns: int, age_ns: int) -> None:
         """The fee that a market is priced with may not be the venue's any more: it does not trade until it was read again."""
-        for ticker in self.standing.fee_changed(message.event_ticker):
+        for ticker in self.standing.fee_changed(message.event_ticker, age_ns):
             self._stand(ticker, recv_ns)
         self.stirred = True
 
@@ -372,7 +379,7 @@ class KalshiFeed:
             index, lag_ms=lag, last_frame_ns=age_ns, frames=connection.frames, gaps=connection.gaps
         )
 
-    def _gap(self, connection: _Connection, message: Message, verdict: Verdict, recv_ns: int) -> None:
+    def _gap(self, connection: _Connection, message: Message, verdict: Verdict, recv_ns: int, age_ns: int) -> None:
         self._publisher.line.add(Counter.GAPS)
         connection.gaps += 1
         self._publisher.bad(
@@ -380,12 +387,23 @@ class KalshiFeed:
             f"kalshi connection {connection.number} sid {message.sid}: {verdict.name} at seq {message.seq}; "
             "every book of it is void until its snapshot",
         )
-        self.stirred = True  # what was lost may have been a lifecycle frame
-        self._void(connection, RowFlag.NO_BOOK, recv_ns)
+        self._missed(age_ns)
+        if message.sid == connection.book_sid or not connection.book_sid:
+            self._void(connection, RowFlag.NO_BOOK, recv_ns)
 
-    def _unreadable(self, connection: _Connection, error: FrameError, recv_ns: int) -> None:
+    def _missed(self, age_ns: int) -> None:
+        """A frame was lost or not understood; it may have said that a market stops."""
+        self.standing.missed(age_ns)
+        self.stirred = True
+
+    def _unreadable(self, connection: _Connection, raw: bytes, error: FrameError, recv_ns: int, age_ns: int) -> None:
         self._publisher.line.add(Counter.BAD_FRAMES)
         self._publisher.bad(ErrorCode.BAD_FRAME, f"kalshi: {error}")
+        self._missed(age_ns)
+        sid, seq = codec.number_of(raw)
+        if sid and connection.book_sid and sid != connection.book_sid:
+            connection.sequences.check(sid, seq)  # of another subscription, and no gap: its books are as they were
+            return
         # its seq was not read; the next numbered frame will show a gap and void the books once more
         self._void(connection, RowFlag.BAD_FRAME, recv_ns)
 

@@ -42,6 +42,9 @@ class LineOwner(Protocol):
     def dropped(self, line: Line, tickers: tuple[str, ...]) -> None:
         """These markets are no longer carried by the line."""
 
+    def hears(self, line: Line, on: bool, now_ns: int) -> None:
+        """The lifecycle channel is subscribed on this line from now on, or is not any more."""
+
     def complain(self, text: str) -> None:
         """Something a person should know."""
 
@@ -68,6 +71,7 @@ class Line:
         self._lifecycle = lifecycle
         self._open = False
         self._sid = 0
+        self._life_sid = 0
         self._asked: set[str] = set()
         self._commands: dict[int, _Command] = {}
         self._last_id = 0
@@ -92,20 +96,32 @@ class Line:
         self._forget()
         self.numbered_ns = now_ns
         self._pause_ns = self._quiet_until_ns = self._probed_ns = 0
-        if self._lifecycle:
-            self._subscribe_lifecycle(now_ns)
         self.sync(now_ns)
 
-    def closed(self) -> None:
+    def closed(self, now_ns: int) -> None:
         """The connection is gone."""
         self._open = False
         self._forget()
+        self._deaf(now_ns)
 
     def _forget(self) -> None:
+        """Every subscription is over."""
+        self._forget_books()
+        self._commands.clear()
+        self._life_sid = 0
+
+    def _forget_books(self) -> None:
+        """The book subscription is over."""
         self._sid = 0
         self._asked.clear()
-        self._commands.clear()
+        self._commands = {n: each for n, each in self._commands.items() if each.kind == "lifecycle"}
         self._awaited.clear()
+
+    def _deaf(self, now_ns: int) -> None:
+        """The lifecycle channel says nothing any more; :meth:`sync` subscribes again."""
+        self._life_sid = 0
+        if self._lifecycle:
+            self._owner.hears(self, False, now_ns)
 
     def heard(self, message: Message | None, now_ns: int) -> None:
         """Note what one frame means for the subscriptions."""
@@ -125,14 +141,21 @@ class Line:
                 self._sid = message.sid
                 self.numbered_ns = now_ns
                 self.sync(now_ns)
+            elif message.channel == LIFECYCLE_CHANNEL:
+                self._life_sid = message.sid
+                self._owner.hears(self, True, now_ns)
         elif isinstance(message, Ok):
             command = self._commands.pop(message.id, None)
             if command is not None and command.kind == "delete_markets":
-                self._owner.dropped(self, tuple(each for each in command.tickers if each not in self._asked))
+                # also of one that was added again meanwhile: the snapshot of its adding comes after this
+                self._owner.dropped(self, command.tickers)
         elif isinstance(message, ErrorFrame):
             self._refused(message, now_ns)
         elif isinstance(message, Unsubscribed) and message.sid == self._sid:
             self._over(now_ns)
+        elif isinstance(message, Unsubscribed) and message.sid == self._life_sid:
+            self._deaf(now_ns)
+            self.sync(now_ns)
 
     def _refused(self, error: ErrorFrame, now_ns: int) -> None:
         command = self._commands.pop(error.id, None)
@@ -141,8 +164,12 @@ class Line:
             f"for {command.kind if command else f'sid {error.sid}'}"
         )
         if error.code in _OVER and command is None and error.sid not in (0, self._sid):
-            if self._lifecycle:
-                self._subscribe_lifecycle(now_ns)
+            if self._lifecycle and error.sid == self._life_sid:
+                self._deaf(now_ns)
+                self.sync(now_ns)
+            return
+        if command is not None and command.kind == "lifecycle" and error.code not in _LATER:
+            self._pause(now_ns)  # and asked for again then: without it nothing of this venue trades
             return
         if error.code in _OVER:
             self._over(now_ns)
@@ -160,7 +187,7 @@ class Line:
     def _over(self, now_ns: int) -> None:
         """The book subscription is over: subscribe again, later each time it happens in a row."""
         self._owner.ended(self)
-        self._forget()
+        self._forget_books()
         if self._pause_ns:
             self._pause(now_ns)
         else:
@@ -192,8 +219,6 @@ class Line:
             self._asked.difference_update(command.tickers)
         elif command.kind == "delete_markets":
             self._asked.update(command.tickers)
-        elif command.kind == "lifecycle":
-            self._subscribe_lifecycle(now_ns)
         for ticker in command.tickers:
             if command.kind != "get_snapshot":
                 self._awaited.pop(ticker, None)
@@ -206,6 +231,8 @@ class Line:
         """Ask the venue for whatever the subscription lacks or has too much."""
         if not self._open or now_ns < self._quiet_until_ns:
             return
+        if self._lifecycle and not self._life_sid and not any(c.kind == "lifecycle" for c in self._commands.values()):
+            self._command("subscribe", "lifecycle", {"channels": [LIFECYCLE_CHANNEL]}, (), now_ns)
         if not self._sid:
             if self.wanted and not any(each.kind == "subscribe" for each in self._commands.values()):
                 params = {
@@ -280,9 +307,6 @@ class Line:
     def _await(self, tickers: Iterable[str], now_ns: int, *, again: bool = False) -> None:
         for ticker in tickers:
             self._awaited[ticker] = (now_ns + _ANSWER_NS, again)
-
-    def _subscribe_lifecycle(self, now_ns: int) -> None:
-        self._command("subscribe", "lifecycle", {"channels": [LIFECYCLE_CHANNEL]}, (), now_ns)
 
     def _update(self, action: str, tickers: Iterable[str], now_ns: int) -> None:
         names = list(tickers)

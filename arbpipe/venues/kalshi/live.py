@@ -31,6 +31,7 @@ _LONGEST_TICK_S: Final = 0.25
 _SHORTEST_TICK_S: Final = 0.01
 #: CLOCK_BOOTTIME runs on in suspend, CLOCK_MONOTONIC does not: more than this between them is a sleep.
 _SLEEP_NS: Final = 500_000_000
+_SETTLED_NS: Final = 100_000_000
 
 
 class _Socket:
@@ -63,7 +64,7 @@ class _Socket:
     def wire_closed(self, reason: str) -> None:
         if self._live.stopped and not self.line.is_open:
             return
-        self.line.closed()
+        self.line.closed(boottime_ns())
         self._live.feed.closed(self.number, reason, stamp_ns())
 
     def give_up(self, reason: str) -> None:
@@ -111,6 +112,7 @@ class KalshiLive:
         self._full = False
         self._watch = None if rest is None else KalshiWatch(rest, feed.standing, self.complain, feed.fee_of)
         self._state: tuple[VenueState, str] | None = None
+        self._again_ns = 0
         if self._watch is not None:
             publisher.frames_say_trading = False
 
@@ -194,6 +196,12 @@ class KalshiLive:
         index = self._publisher.connection(socket.number)
         self._publisher.connections.note(index, reconnects=socket.wire.reconnects)
 
+    def hears(self, line: Line, on: bool, now_ns: int) -> None:
+        """See :class:`~arbpipe.venues.kalshi.line.LineOwner`."""
+        self.feed.standing.hearing(on, now_ns)
+        self.feed.stirred = True
+        self.feed.restand(stamp_ns())
+
     def complain(self, text: str) -> None:
         """See :class:`~arbpipe.venues.kalshi.line.LineOwner`."""
         self._publisher.bad(ErrorCode.VENUE, text)
@@ -261,6 +269,11 @@ class KalshiLive:
         if self.feed.stirred:
             self.feed.stirred = False
             self._watch.stir()
+            # and once more when reads no longer show what was before
+            self._again_ns = now + self.feed.standing.lag_ns + _SETTLED_NS
+        elif 0 < self._again_ns < now:
+            self._again_ns = 0
+            self._watch.stir()
         wall_ms = wall_ns() // 1_000_000
         state = self.feed.standing.venue(now, wall_ms)
         if state != self._state:
@@ -268,7 +281,9 @@ class KalshiLive:
             self._publisher.venue_state(state[0])
             if state[1] and before is not None:  # before the first answer there is nothing to tell
                 self.complain(f"kalshi does not trade: {state[1]}")
-        if self.feed.standing.stirred(wall_ms):
+        while self._watch.renewed:
+            self.feed.renew(self._watch.renewed.pop(), stamp_ns())
+        if self.feed.standing.stirred(wall_ms, now):
             self.feed.restand(stamp_ns())
 
     def stop(self) -> None:

@@ -13,6 +13,7 @@ import pytest
 from feed_bench import Bench, toml
 from kalshi_simulated import Scene, simulated
 
+from arbpipe.clock import boottime_ns
 from arbpipe.shm.generation import Generation
 from arbpipe.shm.row import RowFlag
 from arbpipe.shm.tables import VenueState, VenueStates
@@ -75,7 +76,8 @@ class Fed:
             if what():
                 return
             await asyncio.sleep(0.01)
-        raise AssertionError("it did not happen in time")
+        wrong = {t: self.feed.standing.of(t, wall_ms(), boottime_ns()) for t in self.tickers if not self.shown(t)}
+        raise AssertionError(f"it did not happen in time; not shown: {wrong}, venue {self.venue_state.name}")
 
     async def moved(self, bid: str = "0.3000") -> None:
         """The venue's book changes, and the row follows."""
@@ -90,7 +92,7 @@ class Fed:
 @asynccontextmanager
 async def fed(made: Bench, tmp_path: Path, **config: Any) -> AsyncIterator[Fed]:
     async with simulated(tmp_path, **config) as scene:
-        feed = KalshiFeed(made.publisher, use_yes_price=True, standing=Standing(strict=True))
+        feed = KalshiFeed(made.publisher, use_yes_price=True, standing=Standing(strict=True, lag_ns=200_000_000))
         rest = KalshiRest(scene.server.rest, None, scene.tls, now_ms=wall_ms)
         live = KalshiLive(
             feed,
@@ -286,6 +288,21 @@ def test_f31_an_event_whose_fees_change_stops_until_the_listing_says_the_same(
             return fee_when_it_was_listed is not None
 
         assert mistaken(each.feed.fee_of(ticker))
+
+    play(kalshi_bench, tmp_path, work)
+
+
+def test_a_market_that_stops_while_the_lifecycle_is_not_heard_is_not_quoted(
+    kalshi_bench: Bench, tmp_path: Path
+) -> None:
+    async def work(each: Fed) -> None:
+        ticker = each.scene.ticker
+        each.scene.do("channel_error", channel="market_lifecycle_v2")
+        each.scene.do("command_error", code=11)  # and its new subscription is refused
+        await each.until(lambda: each.flags(ticker) == RowFlag.HALTED)
+        each.scene.do("lifecycle", ticker=ticker, event="deactivated")
+        await each.until(lambda: each.shown(each.tickers[1]))
+        assert each.flags(ticker) == RowFlag.HALTED
 
     play(kalshi_bench, tmp_path, work)
 

@@ -113,7 +113,8 @@ async def everything(scene: Scene) -> None:
         watch = KalshiWatch(rest, standing, lambda text: None, lambda ticker: None)
         await watch.read_status()
         await watch.read_calendar()
-        await watch.read_facts()
+        await watch.read_markets()
+        await watch.read_fees()
     finally:
         await rest.stop()
 

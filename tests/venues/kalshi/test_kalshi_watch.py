@@ -30,10 +30,16 @@ def market(ticker: str = "KXA-1-X", **more: Any) -> dict[str, Any]:
     base = {
         "ticker": ticker,
         "event_ticker": "KXA-1",
+        "market_type": "binary",
         "status": "active",
+        "result": "",
+        "notional_value_dollars": "1.0000",
+        "settlement_bounds_type": "default",
+        "rules_primary": "If it happens, then the market resolves to Yes.",
         "price_level_structure": "linear_cent",
         "price_ranges": CENTS,
         "exchange_index": 0,
+        "open_time": "2026-01-01T00:00:00Z",
         "close_time": iso(wall_ms() + HOUR_MS),
     }
     return base | more
@@ -81,8 +87,9 @@ def run(venue: ScriptedExchange, work: Work, fee: FeeTerms | None = OURS, *ticke
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         rest = KalshiRest(f"http://127.0.0.1:{runner.addresses[0][1]}{PREFIX}", None, None, now_ms=wall_ms)
-        standing = Standing(strict=True)
+        standing = Standing(strict=True, lag_ns=0)
         standing.list(tickers or ("KXA-1-X",))
+        standing.hearing(True, 1)
         try:
             await rest.start()
             await work(venue, KalshiWatch(rest, standing, complaints.append, lambda ticker: fee))
@@ -94,14 +101,20 @@ def run(venue: ScriptedExchange, work: Work, fee: FeeTerms | None = OURS, *ticke
     return complaints
 
 
+def of(watch: KalshiWatch, ticker: str = "KXA-1-X") -> tuple[RowFlag, str]:
+    """What stands against a market now."""
+    return watch.standing.of(ticker, wall_ms(), boottime_ns())
+
+
 def flags_after(venue: ScriptedExchange, fee: FeeTerms | None = OURS) -> tuple[RowFlag, str]:
     """What stands against the market once status and facts were read."""
     found: list[tuple[RowFlag, str]] = []
 
     async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
         await watch.read_status()
-        await watch.read_facts()
-        found.append(watch.standing.of("KXA-1-X", wall_ms()))
+        await watch.read_markets()
+        await watch.read_fees()
+        found.append(of(watch))
 
     run(venue, work, fee)
     return found[0]
@@ -117,6 +130,9 @@ def test_status_comes_with_errors_too_and_counts() -> None:
 
     async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
         await watch.read_status()
+        assert watch.standing.venue(boottime_ns(), wall_ms())[0] is VenueState.CLOSED
+        venue.answers["/exchange/status"] = {"exchange_active": True, "trading_active": True}
+        await watch.read_status()  # of a venue that fails its own words are no evidence
         assert watch.standing.venue(boottime_ns(), wall_ms())[0] is VenueState.CLOSED
 
     run(venue, work)
@@ -194,6 +210,12 @@ def test_a_market_that_is_active_and_charged_as_it_is_priced_trades() -> None:
         ({"ticker": "KXA-1-Y"}, RowFlag.HALTED, "has not stated"),
         ({"ticker": 7}, RowFlag.HALTED, "has not stated"),
         ({"event_ticker": "KXB-1"}, RowFlag.NOT_TRADEABLE, "its fee is not known"),
+        ({"settlement_bounds_type": "floor"}, RowFlag.NOT_TRADEABLE, "settlement_bounds_type"),
+        ({"market_type": "scalar"}, RowFlag.NOT_TRADEABLE, "scalar"),
+        ({"notional_value_dollars": "100.0000"}, RowFlag.NOT_TRADEABLE, "notional_value_dollars"),
+        ({"result": "yes"}, RowFlag.HALTED, "it has a result"),
+        ({"close_time": None}, RowFlag.NOT_TRADEABLE, "close_time is missing"),
+        ({"open_time": "2036-01-01T00:00:00Z", "close_time": "2036-02-01T00:00:00Z"}, RowFlag.HALTED, "opens later"),
     ],
 )
 def test_f72_what_is_not_known_of_a_market_does_not_trade(change: dict[str, Any], flag: RowFlag, says: str) -> None:
@@ -236,7 +258,7 @@ def test_f31_a_fee_that_is_not_the_one_we_price_with_stops_the_market(path: str,
     assert mistaken(OURS)
 
 
-def test_a_change_that_is_scheduled_counts_from_a_minute_before() -> None:
+def test_a_change_that_is_scheduled_counts_for_as_long_before_as_a_comparison_counts() -> None:
     def change(in_s: int, multiplier: float = 2) -> dict[str, Any]:
         when = iso(wall_ns() // 1_000_000 + 1000 * in_s)
         return {
@@ -248,7 +270,7 @@ def test_a_change_that_is_scheduled_counts_from_a_minute_before() -> None:
         }
 
     venue = ScriptedExchange()
-    for in_s, multiplier, stopped in ((600, 2, False), (30, 2, True), (-5, 2, True), (-5, 1, False)):
+    for in_s, multiplier, stopped in ((900, 2, False), (300, 2, True), (-5, 2, True), (-5, 1, False)):
         venue.answers["/series/fee_changes"] = {"series_fee_change_arr": [change(in_s, multiplier)]}
         assert (flags_after(venue)[0] is RowFlag.NOT_TRADEABLE) is stopped, (in_s, multiplier)
     venue.answers["/series/fee_changes"] = {"series_fee_change_arr": [{"series_ticker": "KXA", "scheduled_ts": 5}]}
@@ -266,9 +288,10 @@ def test_f74_a_listing_of_fee_changes_that_comes_round_again_concludes_nothing()
     venue.answers["/events/fee_changes"] = {"event_fee_changes": [], "cursor": "again"}
 
     async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
+        await watch.read_markets()
         with pytest.raises(ArbpipeError, match="comes back to cursor 'again'"):
-            await watch.read_facts()
-        assert watch.standing.of("KXA-1-X", wall_ms())[0] is RowFlag.HALTED
+            await watch.read_fees()
+        assert of(watch)[0] is RowFlag.HALTED
 
         def mistaken(most: int) -> int:  # the mistake: on until the cursor is empty, here cut off by hand
             pages, cursor = 0, "again"
@@ -291,12 +314,58 @@ def test_many_markets_are_asked_for_a_hundred_at_a_time() -> None:
     }
 
     async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
-        await watch.read_facts()
-        assert all(watch.standing.of(ticker, wall_ms())[0] is RowFlag.NONE for ticker in tickers)
+        await watch.read_markets()
+        await watch.read_fees()
+        assert all(of(watch, ticker)[0] is RowFlag.NONE for ticker in tickers)
 
     run(venue, work, OURS, *tickers)
     asked = [query["tickers"].split(",") for path, query in venue.requests if path == "/markets"]
     assert [len(each) for each in asked] == [100, 100, 50]
+
+
+def test_a_listing_of_fee_changes_without_an_end_ends_and_concludes_nothing() -> None:
+    venue = ScriptedExchange()
+    pages = iter(range(10_000))
+    venue.answers["/events/fee_changes"] = lambda query: {"event_fee_changes": [], "cursor": f"c{next(pages)}"}
+
+    async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
+        await watch.read_markets()
+        with pytest.raises(ArbpipeError, match="has no end within"):
+            await watch.read_fees()
+
+    run(venue, work)
+
+
+def test_a_series_that_cannot_be_read_stops_its_own_markets_alone() -> None:
+    venue = ScriptedExchange()
+    venue.answers["/markets"] = {"markets": [market(), market("KXB-1-X", event_ticker="KXB-1")], "cursor": ""}
+    venue.answers["/events"] = {
+        "events": [
+            {"event_ticker": "KXA-1", "series_ticker": "KXA"},
+            {"event_ticker": "KXB-1", "series_ticker": "KXB"},
+        ],
+        "cursor": "",
+    }
+    venue.status["/series/KXB"] = 404
+
+    async def work(venue: ScriptedExchange, watch: KalshiWatch) -> None:
+        await watch.read_status()
+        await watch.read_markets()
+        await watch.read_fees()
+        assert of(watch) == (RowFlag.NONE, "")
+        assert of(watch, "KXB-1-X")[0] is RowFlag.NOT_TRADEABLE
+
+    complaints = run(venue, work, OURS, "KXA-1-X", "KXB-1-X")
+    assert ["the markets of KXB do not trade" in each for each in complaints] == [True]
+
+
+def test_what_is_scheduled_is_read_before_what_is_so() -> None:
+    """A change that takes effect between the two is then in one of them at least."""
+    venue = ScriptedExchange()
+    flags_after(venue)
+    paths = [path for path, _ in venue.requests]
+    assert paths.index("/series/fee_changes") < paths.index("/events/fee_changes") < paths.index("/events")
+    assert paths.index("/events") < paths.index("/series/KXA")
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
@@ -317,10 +386,10 @@ def test_it_asks_on_its_own_and_again_when_it_is_stirred_and_outlives_failures()
         running = asyncio.create_task(watch.run())
         try:
             await until(lambda: any(path == "/markets" for path, _ in venue.requests))
-            assert watch.standing.of("KXA-1-X", wall_ms())[0] is RowFlag.HALTED
+            assert of(watch)[0] is RowFlag.HALTED
             venue.status.clear()
             watch.stir()
-            await until(lambda: watch.standing.of("KXA-1-X", wall_ms())[0] is RowFlag.NONE)
+            await until(lambda: of(watch)[0] is RowFlag.NONE)
             assert watch.standing.venue(boottime_ns(), wall_ms())[0] is VenueState.TRADING
         finally:
             running.cancel()
