@@ -391,7 +391,9 @@ def _plain(intent: IntentRecord) -> dict[str, Any]:
 def _insert_intent(db: sqlite3.Connection, attempt: str, intent: IntentRecord) -> None:
     order = intent.order
     if order.time_in_force is not TimeInForce.IOC:
-        raise ValueError(f"intent {order.client_id} is {order.time_in_force.value}: the ledger keeps immediate-or-cancel only")
+        raise ValueError(
+            f"intent {order.client_id} is {order.time_in_force.value}: the ledger keeps immediate-or-cancel only"
+        )
     db.execute(
         "INSERT INTO intents (client_id, attempt, leg, step, proposition, venue, uid, native_id, side, action, size_e2,"
         " price_e4, reserved_e6, created_ms, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'intended')",

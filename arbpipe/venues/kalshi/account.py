@@ -39,6 +39,7 @@ _E2_TO_E6: Final = 10_000
 _SKEW_MS: Final = 60_000
 _FIRST_RETRY_S: Final = 0.02
 _SEED_PAUSE_S: Final = 0.05
+_SECOND_AND_WAY_MS: Final = 1_250
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -65,6 +66,8 @@ class AsOf(NamedTuple):
 
     us: int
     ahead_ms: int
+    #: The venue's clock is at least so far ahead.
+    least_ahead_ms: int = 0
 
     def covers(self, ours_ms: int) -> bool:
         """Whether everything of before this moment of our wall clock is in them."""
@@ -94,10 +97,11 @@ class KalshiAccount:
         Raises:
             ArbpipeError: no answer, or one that cannot be read.
         """
-        stamp, ahead = await self._rest.dated(
+        stamp, most = await self._rest.dated(
             "/exchange/user_data_timestamp", UserDataTimestamp, timeout_s=self._patience.read_s
         )
-        return AsOf(micros(stamp.as_of_time), ahead)
+        # the header's second began at most a second before its end
+        return AsOf(micros(stamp.as_of_time), most, max(0, most - _SECOND_AND_WAY_MS))
 
     async def seed(self) -> None:
         """Read the positions that netting starts from.
@@ -109,7 +113,8 @@ class KalshiAccount:
         began_ms = self._now_ms()
         deadline = stamp_ns() + int(self._patience.seed_s * _SECOND_NS)
         # the stamp first: the positions read after it are at least as fresh
-        while not (as_of := await self.as_of()).covers(began_ms):
+        # by the least that the clocks differ: to be sure of the most takes a second, and a restart must not
+        while (as_of := await self.as_of()).us < (began_ms + as_of.least_ahead_ms) * 1000:
             if stamp_ns() > deadline:
                 raise VenueRefused(
                     f"kalshi's data is still of before we asked, {self._patience.seed_s:g} s ago: "
