@@ -21,7 +21,7 @@ from arbpipe.fixedpoint import FixedPointError, format_usd, parse_money_e6, pars
 from arbpipe.venues.kalshi.account import read_fill
 from arbpipe.venues.kalshi.auth import KalshiSigner
 from arbpipe.venues.kalshi.outcomes import refusal
-from arbpipe.venues.kalshi.rest import FillsPage, KalshiRest, Limits, NoAnswer, VenueRefused
+from arbpipe.venues.kalshi.rest import ExchangeStatus, FillsPage, KalshiRest, Limits, NoAnswer, VenueRefused
 
 __all__ = ["check_account", "netting_of"]
 
@@ -30,18 +30,6 @@ _PAGE: Final = 1_000
 #: The venue accepts 5 s and refuses 30 s; its Date header is cut to whole seconds.
 _SKEW_WARN_S: Final = 2.0
 _SKEW_FAIL_S: Final = 5.0
-
-
-class _ShardStatus(Struct, frozen=True):
-    exchange_index: int
-    exchange_active: bool
-    trading_active: bool
-
-
-class _Status(Struct, frozen=True):
-    exchange_active: bool
-    trading_active: bool
-    exchange_index_statuses: list[_ShardStatus] | None = None
 
 
 class _Position(Struct, frozen=True):
@@ -159,7 +147,7 @@ async def check_account(rest: KalshiRest, signer: KalshiSigner, prefix: str, now
 def _status(status: int, body: bytes) -> Check:
     name = "kalshi status"
     try:
-        said = msgspec.json.decode(body, type=_Status)
+        said = msgspec.json.decode(body, type=ExchangeStatus)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return Check(name, Verdict.FAILURE, f"HTTP {status}, and not a status", "try again later")
     todo = "nothing trades there until it is on again; maintenance is Thursday 03:00-05:00 ET"

@@ -28,6 +28,7 @@ __all__ = [
     "Answer",
     "Balance",
     "CreatedOrder",
+    "ExchangeStatus",
     "FillsPage",
     "KalshiRest",
     "Limits",
@@ -38,6 +39,7 @@ __all__ = [
     "NotConnected",
     "OrdersPage",
     "PositionsPage",
+    "ShardStatus",
     "UserDataTimestamp",
     "VenueRefused",
     "micros",
@@ -158,6 +160,22 @@ class Limits(Struct, frozen=True):
 
     write: LimitOf
     read: LimitOf
+
+
+class ShardStatus(Struct, frozen=True):
+    """Whether one shard of the exchange trades."""
+
+    exchange_index: int
+    exchange_active: bool
+    trading_active: bool
+
+
+class ExchangeStatus(Struct, frozen=True):
+    """``GET /exchange/status``; without the list only the whole exchange is told."""
+
+    exchange_active: bool
+    trading_active: bool
+    exchange_index_statuses: list[ShardStatus] | None = None
 
 
 class UserDataTimestamp(Struct, frozen=True):

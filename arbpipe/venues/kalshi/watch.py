@@ -34,7 +34,7 @@ from arbpipe.venues.kalshi.listing_wire import (
     read_row,
 )
 from arbpipe.venues.kalshi.listings import Listed, Why, price_ranges, reasons_against
-from arbpipe.venues.kalshi.rest import KalshiRest, Stamp, VenueRefused
+from arbpipe.venues.kalshi.rest import ExchangeStatus, KalshiRest, Stamp, VenueRefused
 from arbpipe.venues.kalshi.standing import FEE_AGE_NS, Exchange, Facts, Standing, Window
 
 __all__ = ["KalshiWatch"]
@@ -53,18 +53,6 @@ _FEE_AHEAD: Final = timedelta(seconds=FEE_AGE_NS // 10**9)
 _MOST_PAGES: Final = 200
 #: What a market's own row does not decide: its event and series are read apart, the rest is looked at with each frame.
 _ELSEWHERE: Final = frozenset({Why.PARENT, Why.FEE, Why.TICK, Why.SHARD})
-
-
-class _Shard(Struct, frozen=True):
-    exchange_index: int
-    exchange_active: bool
-    trading_active: bool
-
-
-class _Status(Struct, frozen=True):
-    exchange_active: bool
-    trading_active: bool
-    exchange_index_statuses: list[_Shard] | None = None
 
 
 class _Maintenance(Struct, frozen=True):
@@ -152,14 +140,14 @@ class KalshiWatch:
         """
         answer = await self._rest.ask("GET", "/exchange/status", timeout_s=_READ_S)
         try:
-            status = msgspec.json.decode(answer.body, type=_Status)
+            status = msgspec.json.decode(answer.body, type=ExchangeStatus)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise VenueRefused(f"kalshi's exchange status is HTTP {answer.status} and cannot be read") from None
         shards = {each.exchange_index: each for each in status.exchange_index_statuses or ()}
         states = {index: (each.exchange_active, each.trading_active) for index, each in shards.items()}
         if answer.status != 200:  # whatever its body says
             states = dict.fromkeys(states, (False, False))
-            status = _Status(False, False)
+            status = ExchangeStatus(False, False)
         self.standing.exchange(Exchange(status.exchange_active, status.trading_active, states), boottime_ns())
 
     async def read_calendar(self) -> None:
